@@ -1,0 +1,236 @@
+//! The header of the area: what the owner writes and everybody else may only read.
+//!
+//! Stays true  H1: only the owner's process stores here, and under its `breaks` lock wherever this file says so.
+//!             H2: an object id is never used twice, so a cell that names my id is mine, and one that was given to
+//!                 another file in between does not.
+//!             H3: a cell's generation and `waited` never go back, not even when the cell gets another file.
+//! Dead owner  the records stay readable; `owner_pid` tells whom to ask, the 50 ms backstop notices.
+
+use crate::sync::AtomicU64;
+
+use super::error::AreaError;
+use super::geometry::{Geometry, HeaderOffsets};
+use super::words::{Record, Words};
+
+/// "pinfold." in ASCII, and what kind of memory it begins.
+pub(crate) const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldH");
+/// Version of the layout area's format, header and segments together.
+pub(crate) const AREA_VERSION: u64 = 1;
+
+/// The area is shared between processes.
+pub(crate) const FLAG_SHARED: u64 = 1;
+/// Every pin is refused (G12).
+pub(crate) const FLAG_LIMITED: u64 = 2;
+
+/// The first record of the header.
+#[repr(C)]
+pub(crate) struct Prologue {
+    pub(crate) magic: AtomicU64,
+    pub(crate) version: AtomicU64,
+    pub(crate) flags: AtomicU64,
+    pub(crate) boot: [AtomicU64; 2],
+    pub(crate) incarnation: AtomicU64,
+    pub(crate) owner_pid: AtomicU64,
+    pub(crate) owner_started: AtomicU64,
+    pub(crate) geometry: [AtomicU64; 9],
+    pub(crate) checksum: AtomicU64,
+    /// Parked extents for which there was no [`ParkedEntry`] left: they die with the owner's memory.
+    pub(crate) parked_lost: AtomicU64,
+    _pad: [AtomicU64; 5],
+    /// Milliseconds on the boot clock, coarse: the owner's sleeper writes it.
+    pub(crate) tick: AtomicU64,
+    _pad_tick: [AtomicU64; 7],
+    /// Rung when a break recalls long-term pins.
+    pub(crate) recall_bell: AtomicU64,
+    _pad_recall: [AtomicU64; 7],
+    /// Announcements at and above this index were never used.
+    pub(crate) announcements_used: AtomicU64,
+    /// No generation of any file is larger.
+    pub(crate) generation_high: AtomicU64,
+    /// No commit is younger.
+    pub(crate) commit_high: AtomicU64,
+    _pad_high: [AtomicU64; 5],
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for Prologue {}
+
+/// The state of one file.
+#[repr(C)]
+pub(crate) struct Cell {
+    /// The file's id, 0 while the cell is free. A pin looks at it after its fence.
+    pub(crate) object: AtomicU64,
+    /// The [`LayoutWord`](super::word::LayoutWord).
+    pub(crate) word: AtomicU64,
+    /// A pin older than this rings as it leaves. Only grows; nobody lowers it.
+    pub(crate) waited: AtomicU64,
+    /// Tick at which a break of this file ended last.
+    pub(crate) ended: AtomicU64,
+    _pad: [AtomicU64; 4],
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for Cell {}
+
+/// The owner's record of one segment.
+#[repr(C)]
+pub(crate) struct HolderEntry {
+    /// 0 free, 1 linked, 2 its holder is gone.
+    pub(crate) state: AtomicU64,
+    pub(crate) pid: AtomicU64,
+    pub(crate) started: AtomicU64,
+    /// Grows each time the segment is given to another holder.
+    pub(crate) serial: AtomicU64,
+    _pad: [AtomicU64; 4],
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for HolderEntry {}
+
+/// One range of a running break.
+#[repr(C)]
+pub(crate) struct Announcement {
+    /// Odd while the record is written, so that a reader never mixes two breaks.
+    pub(crate) version: AtomicU64,
+    /// 0 when nothing is announced here.
+    pub(crate) object: AtomicU64,
+    pub(crate) start: AtomicU64,
+    pub(crate) end: AtomicU64,
+    /// Which break, so that ranges of one operation are known as such.
+    pub(crate) break_id: AtomicU64,
+    /// Pins older than this are waited for.
+    pub(crate) generation: AtomicU64,
+    /// [`Phase`](super::announce::Phase) in the low byte, the breaking thread above it.
+    pub(crate) phase: AtomicU64,
+    /// Tick of its beginning.
+    pub(crate) since: AtomicU64,
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for Announcement {}
+
+/// A pin that counts no more although its slot is not cleared: (segment and slot, version).
+#[repr(C)]
+pub(crate) struct VoidMark {
+    /// 0 while the mark is unused, else 1.
+    pub(crate) used: AtomicU64,
+    pub(crate) segment: AtomicU64,
+    pub(crate) slot: AtomicU64,
+    pub(crate) version: AtomicU64,
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for VoidMark {}
+
+/// A parked extent that must outlive its owner, because a device may reach it.
+#[repr(C)]
+pub(crate) struct ParkedEntry {
+    /// 0 while the entry is unused, else 1.
+    pub(crate) used: AtomicU64,
+    pub(crate) object: AtomicU64,
+    pub(crate) start: AtomicU64,
+    pub(crate) end: AtomicU64,
+    pub(crate) block: AtomicU64,
+    pub(crate) generation: AtomicU64,
+    pub(crate) commit: AtomicU64,
+    pub(crate) checksum: AtomicU64,
+}
+
+// SAFETY: repr(C), words only.
+unsafe impl Record for ParkedEntry {}
+
+/// What can grow in the header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Table {
+    Prologue,
+    Holders,
+    Announcements,
+    Voids,
+    Parked,
+    Cells,
+}
+
+/// The header's tables over its words.
+#[derive(Clone)]
+pub(crate) struct Header {
+    words: Words,
+    geometry: Geometry,
+    offsets: HeaderOffsets,
+}
+
+impl Header {
+    /// `words` must be long enough for `geometry`; access beyond its end is an assertion.
+    pub(crate) fn new(words: Words, geometry: Geometry) -> Self {
+        let offsets = geometry.header();
+        Self { words, geometry, offsets }
+    }
+
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    #[inline]
+    pub(crate) fn prologue(&self) -> &Prologue {
+        self.words.at(0)
+    }
+
+    #[inline]
+    pub(crate) fn cell(&self, index: u32) -> &Cell {
+        debug_assert!(index < self.geometry.files_max);
+        self.words.at(self.offsets.cells + index as usize * Cell::WORDS)
+    }
+
+    /// Makes the memory of a record of one of the tables real; to be called for each index in turn.
+    pub(crate) fn allocate(&self, table: Table, index: u32) -> Result<(), AreaError> {
+        let (index, Geometry { files_max, announcements_max, holders_max, parked_max, voids_max, .. }) =
+            (index as usize, self.geometry);
+        let Self { words, offsets, .. } = self;
+        match table {
+            Table::Prologue => words.allocate::<Prologue>(0, 0, 1),
+            Table::Holders => words.allocate::<HolderEntry>(offsets.holders, index, holders_max as usize),
+            Table::Announcements => {
+                words.allocate::<Announcement>(offsets.announcements, index, announcements_max as usize)
+            }
+            Table::Voids => words.allocate::<VoidMark>(offsets.voids, index, voids_max as usize),
+            Table::Parked => words.allocate::<ParkedEntry>(offsets.parked, index, parked_max as usize),
+            Table::Cells => words.allocate::<Cell>(offsets.cells, index, files_max as usize),
+        }
+    }
+
+    pub(crate) fn holder(&self, index: u32) -> &HolderEntry {
+        self.words.at(self.offsets.holders + index as usize * HolderEntry::WORDS)
+    }
+
+    pub(crate) fn announcement(&self, index: u32) -> &Announcement {
+        self.words.at(self.offsets.announcements + index as usize * Announcement::WORDS)
+    }
+
+    pub(crate) fn void_mark(&self, index: u32) -> &VoidMark {
+        self.words.at(self.offsets.voids + index as usize * VoidMark::WORDS)
+    }
+
+    pub(crate) fn parked(&self, index: u32) -> &ParkedEntry {
+        self.words.at(self.offsets.parked + index as usize * ParkedEntry::WORDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The format is the size and order of these records; a change of one is a new `AREA_VERSION`.
+    #[test]
+    fn records_fill_whole_cache_lines() {
+        for words in [Prologue::WORDS, Cell::WORDS, HolderEntry::WORDS, Announcement::WORDS, ParkedEntry::WORDS] {
+            assert_eq!(words % 8, 0);
+        }
+        assert_eq!(Prologue::WORDS, 48);
+        assert_eq!(std::mem::offset_of!(Prologue, tick), 24 * 8);
+        assert_eq!(std::mem::offset_of!(Prologue, announcements_used), 40 * 8);
+        assert_eq!(VoidMark::WORDS, 4);
+    }
+}

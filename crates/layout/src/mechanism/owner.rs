@@ -1,0 +1,377 @@
+//! The owner's side of an area: its members, the cells of its files, and the scan for who is in the way.
+//!
+//! Stays true  O1: a member is linked before its first slot is filled, so a scan that misses it is older than any
+//!                 look of its pins at the word.
+//!             O2: a cell's id is taken away only while nobody holds a pin on the file, as a break would see it.
+//! Lock order  `cells`, then `breaks`, then the busy extents, then `members` and marks. None is held while asleep.
+//! Dead owner  its locks die with it; header and segments say all that the next one must know.
+
+use std::collections::HashMap;
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, boot_ms, lock};
+
+use super::attribution::{Observer, PinId, PinInfo, Quarantined};
+use super::breaks::Breaks;
+use super::busy_extents::Busy;
+use super::error::AreaError;
+use super::fences::Site;
+use super::header::Table;
+use super::marks::{Marks, PinKey, RECALLED, VOID};
+use super::pin::Access;
+use super::segment::{Flags, Reading, Segment, SlotUse};
+use super::sleeper::{Sleeper, WordRef};
+use super::view::{Layout, Liveness, View};
+use super::word::LayoutWord;
+
+/// One segment and who holds it.
+pub(crate) struct Member {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) index: u32,
+    /// The holder is in this process: its thread numbers are ours.
+    pub(crate) local: bool,
+    pub(crate) liveness: Box<dyn Liveness>,
+    /// Set once the holder is gone: its device pins are in quarantine, its other pins are over.
+    gone: AtomicU32,
+}
+
+impl Member {
+    pub(crate) fn new(segment: Arc<Segment>, index: u32, local: bool, liveness: Box<dyn Liveness>) -> Self {
+        Self { segment, index, local, liveness, gone: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire) != 0
+    }
+}
+
+/// The state of the owner.
+pub(crate) struct Owner {
+    pub(crate) view: Arc<View>,
+    pub(crate) sleeper: Arc<Sleeper>,
+    pub(crate) breaks: Mutex<Breaks>,
+    pub(crate) busy: Busy,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) lasting_after: Duration,
+    members: Mutex<Arc<[Arc<Member>]>>,
+    cells: Mutex<Cells>,
+    pub(crate) marks: Marks,
+}
+
+#[derive(Default)]
+struct Cells {
+    by_object: HashMap<u64, (u32, Weak<KeepCell>)>,
+    free: Vec<u32>,
+    /// Objects whose last handle went; their cells may be freed.
+    idle: Vec<u64>,
+    fresh: u32,
+}
+
+/// Cells that wait to be freed together.
+const IDLE_CELLS_MAX: usize = 256;
+
+/// Kept by the layouts of one file; the last one gives the cell back.
+struct KeepCell {
+    owner: Weak<Owner>,
+    object: u64,
+}
+
+impl Drop for KeepCell {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.give_back_cell(self.object);
+        }
+    }
+}
+
+/// A pin that is in the way, and what to sleep on until it may be gone.
+#[derive(Clone)]
+pub(crate) struct InTheWay {
+    pub(crate) member: Arc<Member>,
+    pub(crate) pin: Reading,
+    /// The bell's value before the scan.
+    pub(crate) bell: u32,
+}
+
+impl InTheWay {
+    pub(crate) fn word(&self) -> WordRef {
+        WordRef::Bell(Arc::clone(&self.member.segment))
+    }
+}
+
+/// A range of a file whose cell is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) layout: Layout,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl Owner {
+    pub(crate) fn new(
+        view: Arc<View>,
+        sleeper: Arc<Sleeper>,
+        observer: Option<Arc<dyn Observer>>,
+        lasting_after: Duration,
+    ) -> Self {
+        Self {
+            view,
+            sleeper,
+            breaks: Mutex::new(Breaks::default()),
+            busy: Busy::default(),
+            observer,
+            lasting_after,
+            members: Mutex::new(Arc::new([])),
+            cells: Mutex::new(Cells::default()),
+            marks: Marks::default(),
+        }
+    }
+
+    /// The members as they are now.
+    pub(crate) fn members(&self) -> Arc<[Arc<Member>]> {
+        Arc::clone(&lock(&self.members))
+    }
+
+    /// Links a member. Its holder must not pin before this returns (O1).
+    pub(crate) fn link(&self, member: Arc<Member>) {
+        let mut members = lock(&self.members);
+        let others = members.iter().filter(|other| other.index != member.index);
+        *members = others.cloned().chain([member.clone()]).collect();
+    }
+
+    /// Takes a member out whose segment holds no pin that counts.
+    pub(crate) fn unlink(&self, index: u32) {
+        let mut members = lock(&self.members);
+        *members = members.iter().filter(|member| member.index != index).cloned().collect();
+        drop(members);
+        self.marks.forget_segment(&self.view.header, index);
+    }
+
+    /// The first pin that `counts`, member by member, with the bell as it was before the scan.
+    pub(crate) fn first_in_the_way(
+        &self,
+        targets: &[Target],
+        mut counts: impl FnMut(&Member, usize, &Reading) -> bool,
+    ) -> Option<InTheWay> {
+        self.members().iter().find_map(|member| {
+            let bell = WordRef::Bell(Arc::clone(&member.segment)).value();
+            let pin = targets.iter().enumerate().find_map(|(index, target)| {
+                member.segment.find(target.layout.chain, target.layout.object, |pin| {
+                    let meets = pin.reaches(target.start, target.end);
+                    (meets && counts(member, index, &pin)).then_some(pin)
+                })
+            })?;
+            Some(InTheWay { member: Arc::clone(member), pin, bell })
+        })
+    }
+
+    /// Whether a slot holds a pin that counts at all: held, not void, and not a copy of a process that is gone.
+    pub(crate) fn is_live(&self, member: &Member, pin: &Reading) -> bool {
+        pin.state.usage() == SlotUse::Held
+            && (pin.state.flags().has(Flags::DEVICE) || !member.is_gone())
+            && !self.marks.is_void(PinKey::of(member.index, pin))
+    }
+
+    /// Notes that a holder is gone (G8): copies of a dead process are over, device pins stay, in quarantine. Gives
+    /// the segment back if nothing in it counts any more.
+    ///
+    /// Returns whether it was.
+    pub(crate) fn reap_if_dead(&self, member: &Member) -> bool {
+        if member.is_gone() || member.liveness.is_alive() {
+            return false;
+        }
+        self.holder_left(member);
+        true
+    }
+
+    /// The holder is gone, by its own word or by its death.
+    pub(crate) fn holder_left(&self, member: &Member) {
+        // ORDER: Release pairs with the Acquire in `is_gone`: who is woken below sees it.
+        member.gone.store(1, Ordering::Release);
+        self.view.header.holder(member.index).state.store(HOLDER_GONE, Ordering::Release);
+        self.view.fences.ring(Site::WakeReaped, member.segment.bell());
+        self.settle(member);
+    }
+
+    /// Gives the segment of a gone holder back once nothing in it counts.
+    pub(crate) fn settle(&self, member: &Member) {
+        if member.is_gone() && !member.segment.all().any(|pin| self.is_live(member, &pin)) {
+            self.unlink(member.index);
+            self.view.header.holder(member.index).state.store(HOLDER_FREE, Ordering::Release);
+        }
+    }
+
+    /// Declares a pin void: no device reaches it any more, or an operator says so (M2).
+    pub(crate) fn void(&self, member: &Member, pin: &Reading) -> bool {
+        let marked = self.mark(member, pin, VOID);
+        if marked {
+            self.view.fences.ring(Site::WakeVoid, member.segment.bell());
+            self.settle(member);
+        }
+        marked
+    }
+
+    /// Marks a long-term pin as wanted; true if it was not before.
+    pub(crate) fn recall(&self, member: &Member, pin: &Reading) -> bool {
+        !self.marks.is_recalled(PinKey::of(member.index, pin)) && self.mark(member, pin, RECALLED)
+    }
+
+    fn mark(&self, member: &Member, pin: &Reading, kind: u64) -> bool {
+        let members = self.members();
+        let segment_of = |index| members.iter().find(|m| m.index == index).map(|m| &*m.segment);
+        self.marks.set(&self.view.header, PinKey::of(member.index, pin), kind, segment_of)
+    }
+
+    /// What a listing says of a pin.
+    pub(crate) fn describe(&self, member: &Member, pin: &Reading) -> PinInfo {
+        let flags = pin.state.flags();
+        let (engine, label) = match pin.label {
+            0 => Default::default(),
+            index => member.segment.read_label(index),
+        };
+        let quarantine = match (member.is_gone(), flags.has(Flags::ABANDONED)) {
+            (true, _) => Some(Quarantined::HolderGone),
+            (false, true) => Some(Quarantined::GivenUp),
+            (false, false) => None,
+        };
+        PinInfo {
+            id: PinId { holder: member.index, slot: pin.slot, version: pin.state.version() },
+            pid: member.liveness.pid(),
+            object: pin.object,
+            range: pin.start..pin.end,
+            access: if flags.has(Flags::WRITE) { Access::Write } else { Access::Read },
+            device: flags.has(Flags::DEVICE),
+            long_term: flags.has(Flags::LONG_TERM),
+            recalled: flags.has(Flags::LONG_TERM) && self.marks.is_recalled(PinKey::of(member.index, pin)),
+            engine,
+            label,
+            held_for: Duration::from_millis(boot_ms().saturating_sub(pin.tick)),
+            quarantine,
+        }
+    }
+
+    /// Every pin of the area that counts.
+    pub(crate) fn pins(&self) -> Vec<PinInfo> {
+        let members = self.members();
+        let of = |member: &Arc<Member>| {
+            let live = member.segment.all().filter(|pin| self.is_live(member, pin));
+            live.map(|pin| self.describe(member, &pin)).collect::<Vec<_>>()
+        };
+        members.iter().flat_map(of).collect()
+    }
+
+    /// The first pin of a range that reaches what is in the file.
+    pub(crate) fn first_busy(&self, layout: &Layout, range: std::ops::Range<u64>) -> Option<PinInfo> {
+        let target = Target { layout: layout.clone(), start: range.start, end: range.end };
+        let way = self.first_in_the_way(&[target], |member, _, pin| {
+            self.is_live(member, pin) && self.busy.leaves_in_file(pin, range.start, range.end)
+        })?;
+        Some(self.describe(&way.member, &way.pin))
+    }
+
+    /// Notes which holders have died.
+    pub(crate) fn reap_dead(&self) {
+        for member in self.members().iter() {
+            self.reap_if_dead(member);
+        }
+    }
+
+    /// The layout of `object`, with a cell of its own from now on.
+    pub(crate) fn layout(self: &Arc<Self>, object: u64) -> Result<Layout, AreaError> {
+        if object == 0 {
+            return Err(AreaError::ZeroObject);
+        }
+        let mut cells = lock(&self.cells);
+        let (cell, keep) = match cells.by_object.get(&object) {
+            Some((cell, keep)) => (*cell, keep.upgrade()),
+            None => (self.new_cell(&mut cells, object)?, None),
+        };
+        let keep = keep.unwrap_or_else(|| Arc::new(KeepCell { owner: Arc::downgrade(self), object }));
+        cells.by_object.insert(object, (cell, Arc::downgrade(&keep)));
+        let chain = self.view.header.geometry().chain_of(object);
+        Ok(Layout { object, area: self.view.area, cell, chain, _keep: Some(keep) })
+    }
+
+    fn new_cell(&self, cells: &mut Cells, object: u64) -> Result<u32, AreaError> {
+        let cell = match cells.free.pop() {
+            Some(cell) => cell,
+            None => self.fresh_cell(cells)?,
+        };
+        let _breaks = lock(&self.breaks);
+        let header = &self.view.header;
+        // Above every generation so far: a pin of the same file that came through another cell is older.
+        let high = header.prologue().generation_high.load(Ordering::Relaxed);
+        header.step(cell, LayoutWord::quiet(high).stepped());
+        // ORDER: Release: who sees the id sees the word.
+        header.cell(cell).object.store(object, Ordering::Release);
+        Ok(cell)
+    }
+
+    fn fresh_cell(&self, cells: &mut Cells) -> Result<u32, AreaError> {
+        let files_max = self.view.header.geometry().files_max;
+        if cells.fresh == files_max {
+            self.sweep_cells(cells);
+            return cells.free.pop().ok_or(AreaError::NoFile { files_max });
+        }
+        self.view.header.allocate(Table::Cells, cells.fresh)?;
+        cells.fresh += 1;
+        Ok(cells.fresh - 1)
+    }
+
+    /// The last handle of a file went. Its cell is freed with others, since that takes a full fence.
+    fn give_back_cell(&self, object: u64) {
+        let mut cells = lock(&self.cells);
+        cells.idle.push(object);
+        if cells.idle.len() >= IDLE_CELLS_MAX {
+            self.sweep_cells(&mut cells);
+        }
+    }
+
+    /// Frees the cells of files that nobody in this process names, unless somebody holds a pin on the file, or blocks
+    /// of it are parked (O2). Those stay until a later sweep.
+    fn sweep_cells(&self, cells: &mut Cells) {
+        let mut idle = std::mem::take(&mut cells.idle);
+        idle.sort_unstable();
+        idle.dedup();
+        let unnamed = |object: &u64| cells.by_object.get(object).is_some_and(|(_, keep)| keep.strong_count() == 0);
+        idle.retain(unnamed);
+        let (parked, mut idle): (Vec<u64>, Vec<u64>) = idle.into_iter().partition(|object| self.busy.parks(*object));
+        for object in &idle {
+            self.view.header.cell(cells.by_object[object].0).object.store(0, Ordering::Relaxed);
+        }
+        // As a break: either the scan sees a pin, or the pin sees that the id is gone.
+        self.view.fences.heavy(Site::SweepScan);
+        idle.retain(|object| {
+            let cell = cells.by_object[object].0;
+            if self.is_pinned(*object) {
+                self.view.header.cell(cell).object.store(*object, Ordering::Release);
+                return true;
+            }
+            cells.by_object.remove(object);
+            cells.free.push(cell);
+            false
+        });
+        cells.idle = parked;
+        cells.idle.append(&mut idle);
+    }
+
+    fn is_pinned(&self, object: u64) -> bool {
+        let chain = self.view.header.geometry().chain_of(object);
+        self.members().iter().any(|member| {
+            member.segment.find(chain, object, |pin| self.is_live(member, &pin).then_some(())).is_some()
+        })
+    }
+
+    /// How many files have state.
+    pub(crate) fn files(&self) -> usize {
+        lock(&self.cells).by_object.len()
+    }
+}
+
+/// [`HolderEntry::state`](super::header::HolderEntry): nobody.
+pub(crate) const HOLDER_FREE: u64 = 0;
+/// A holder that pins.
+pub(crate) const HOLDER_LINKED: u64 = 1;
+/// Its holder is gone, its device pins are not.
+pub(crate) const HOLDER_GONE: u64 = 2;

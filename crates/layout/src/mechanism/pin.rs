@@ -1,0 +1,209 @@
+//! A pin: the right to DMA into, or copy from, a range of a file.
+
+use std::future::Future;
+use std::ops::{Deref, Range};
+use std::pin::Pin as StdPin;
+use std::task::{Context, Poll};
+
+use crate::sync::{Arc, Ordering, ThisThread};
+
+use super::error::PinError;
+use super::holder::{Attempt, Held, Holder, Tried, Want};
+use super::segment::Flags;
+use super::sleeper::WordRef;
+use super::view::Layout;
+
+/// What the device, or the copy, does with the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// It reads the file's bytes.
+    Read,
+    /// It writes them.
+    Write,
+}
+
+/// An interned text of one holder, for listings. [`Holder::label`] makes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Label(pub(crate) u16);
+
+/// What kind of pin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PinSpec {
+    pub(crate) flags: Flags,
+    pub(crate) label: Label,
+}
+
+impl PinSpec {
+    /// A pin through which a device moves data. It outlives its process, and newcomers wait behind a break.
+    pub const fn device(access: Access) -> Self {
+        Self { flags: access.flags().and(Flags::DEVICE), label: Label(0) }
+    }
+
+    /// A pin for one copy by the CPU: short, passes a break that drains, ends with its process. Whoever holds one
+    /// sleeps for nothing but a page fault.
+    pub const fn cpu(access: Access) -> Self {
+        Self { flags: access.flags(), label: Label(0) }
+    }
+
+    /// The same with a label.
+    #[must_use]
+    pub const fn labelled(mut self, label: Label) -> Self {
+        self.label = label;
+        self
+    }
+}
+
+impl Access {
+    const fn flags(self) -> Flags {
+        match self {
+            Self::Read => Flags(0),
+            Self::Write => Flags::WRITE,
+        }
+    }
+}
+
+/// A pin that is held. Dropping it unpins, from any thread.
+///
+/// `H` is `&Holder` for a pin that stays in its scope, `Arc<Holder>` for one that travels. `T` is what the range was
+/// resolved to; it is worth nothing once the pin is gone.
+#[must_use = "dropping a pin unpins"]
+pub struct Pin<H: Deref<Target = Holder>, T = ()> {
+    holder: H,
+    held: Held,
+    resolved: T,
+}
+
+impl<H: Deref<Target = Holder>, T> Pin<H, T> {
+    #[inline]
+    pub(crate) fn new(holder: H, held: Held, resolved: T) -> Self {
+        Self { holder, held, resolved }
+    }
+
+    /// What `resolve` returned for the range.
+    #[inline]
+    pub fn resolved(&self) -> &T {
+        &self.resolved
+    }
+
+    /// The pinned range.
+    pub fn range(&self) -> Range<u64> {
+        let slot = self.holder.segment.slot(self.held.slot);
+        slot.start.load(Ordering::Relaxed)..slot.end.load(Ordering::Relaxed)
+    }
+
+    /// Says that an engine has the pin now, and will unpin it without the help of this thread. A blocking break by
+    /// this thread then waits for it, instead of refusing to wait for itself.
+    pub fn hand_over(&mut self) {
+        if self.holder.view.process.holds() {
+            self.holder.flag(&mut self.held, Flags::HANDED_OVER);
+        }
+    }
+
+    pub(crate) fn raw(&self) -> RawPin {
+        RawPin { slot: self.held.slot, cell: self.held.cell, version: self.held.state.version() }
+    }
+
+    /// Turns the pin into a number that travels through a C interface or a completion's user data. It stays held
+    /// until [`Holder::unpin_raw`].
+    pub fn into_raw(self) -> (RawPin, T) {
+        let this = std::mem::ManuallyDrop::new(self);
+        let raw = this.raw();
+        // SAFETY: `this` is never used or dropped again, so its two owning fields are moved out, each once.
+        let (holder, resolved) = unsafe { (std::ptr::read(&raw const this.holder), std::ptr::read(&raw const this.resolved)) };
+        drop(holder);
+        (raw, resolved)
+    }
+}
+
+impl<H: Deref<Target = Holder>, T> Drop for Pin<H, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.holder.view.process.holds() {
+            self.holder.unpin(&self.held);
+        }
+    }
+}
+
+impl<H: Deref<Target = Holder>, T> std::fmt::Debug for Pin<H, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pin").field("range", &self.range()).field("slot", &self.held.slot).finish()
+    }
+}
+
+/// A pin as a number. Only the holder that made it can give it back, once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RawPin {
+    /// Slot of the holder's segment.
+    pub slot: u32,
+    /// Cell of the layout.
+    pub cell: u32,
+    /// Version of the slot: tells this pin from a later one in the same slot.
+    pub version: u64,
+}
+
+impl Holder {
+    /// As [`Holder::pin_owned`], as a future of no particular runtime. Dropping it withdraws.
+    pub fn pin_async<T, F: FnMut() -> T + Unpin>(
+        self: &Arc<Self>,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        resolve: F,
+    ) -> Pinning<F> {
+        Pinning { holder: Arc::clone(self), layout: layout.clone(), range, spec, resolve, attempt: None }
+    }
+}
+
+/// A pin on its way: see [`Holder::pin_async`].
+#[must_use = "a future does nothing until it is polled"]
+pub struct Pinning<F> {
+    holder: Arc<Holder>,
+    layout: Layout,
+    range: Range<u64>,
+    spec: PinSpec,
+    resolve: F,
+    attempt: Option<Attempt>,
+}
+
+impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
+    type Output = Result<Pin<Arc<Holder>, T>, PinError>;
+
+    fn poll(self: StdPin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let want = Want {
+            layout: &this.layout,
+            start: this.range.start,
+            end: this.range.end,
+            spec: this.spec,
+            beside: &[],
+        };
+        let holder = Arc::clone(&this.holder);
+        let mut attempt = match this.attempt.take() {
+            Some(attempt) => attempt,
+            None => holder.attempt(holder.place(&want, ThisThread::get())?.0),
+        };
+        match holder.try_once(&want, &mut attempt, &mut this.resolve)? {
+            Tried::Pinned(held, resolved) => Poll::Ready(Ok(Pin::new(holder, held, resolved))),
+            Tried::Behind(_, at) => {
+                if let Some(pid) = holder.view.dead_owner() {
+                    return Poll::Ready(Err(PinError::OwnerDied(pid)));
+                }
+                holder.wish(&want, &mut attempt);
+                this.attempt = Some(attempt);
+                let word = WordRef::Cell(Arc::clone(&holder.view), this.layout.cell);
+                holder.sleeper.wake_when_changed(word, at.futex_value(), None, context.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<F> Drop for Pinning<F> {
+    fn drop(&mut self) {
+        if let Some(attempt) = &mut self.attempt
+            && self.holder.view.process.holds()
+        {
+            self.holder.withdraw(attempt);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The sleeper: one thread for each area and process, which sleeps on behalf of all futures, and does the chores
+//! that nobody waits for: the coarse clock, recalls, the reaping of dead holders.
+//!
+//! Stays true  E1: an entry's word is compared with its value after the entry is in the queue, so a change between
+//!                 the future's look and its registration is not missed.
+//! Lock order  `queue` is taken alone; wakers and chores run without it.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::sync::{Arc, AtomicU64, Futex, Instant, JoinHandle, Mutex, Ordering, WAIT_ANY_MAX, lock, spawn};
+
+use super::error::AreaError;
+use super::segment::Segment;
+use super::view::View;
+
+/// In shared memory whoever rings can be killed between clearing and waking, so a sleeper looks again after this.
+/// A backstop, never a proof.
+pub(crate) const BACKSTOP: Duration = Duration::from_millis(50);
+
+/// A word that can be slept on, and what keeps its memory mapped.
+#[derive(Clone)]
+pub(crate) enum WordRef {
+    /// A holder's bell.
+    Bell(Arc<Segment>),
+    /// A file's layout word.
+    Cell(Arc<View>, u32),
+    /// The owner's recall bell.
+    Recall(Arc<View>),
+    /// A word of this process.
+    Own(Arc<AtomicU64>),
+}
+
+impl WordRef {
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        match self {
+            Self::Bell(segment) => segment.bell(),
+            Self::Cell(view, cell) => &view.header.cell(*cell).word,
+            Self::Recall(view) => &view.header.prologue().recall_bell,
+            Self::Own(word) => word,
+        }
+    }
+
+    /// What a futex compares, now.
+    pub(crate) fn value(&self) -> u32 {
+        // ORDER: Acquire pairs with the Release of whoever rings: what was done before is seen.
+        self.word().load(Ordering::Acquire) as u32
+    }
+}
+
+/// Something the sleeper does whenever it wakes.
+pub(crate) trait Chore: Send + Sync {
+    /// Does what is to be done, adds what it waits for, and says when it wants to be called again at the latest.
+    fn look(&self, waits: &mut Vec<(WordRef, u32)>) -> Option<Instant>;
+}
+
+struct Entry {
+    words: Vec<(WordRef, u32)>,
+    at: Option<Instant>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: Vec<Entry>,
+    chores: Vec<std::sync::Weak<dyn Chore>>,
+    ended: bool,
+}
+
+struct Inner {
+    queue: Mutex<Queue>,
+    /// Bumped when the queue changes.
+    control: Arc<AtomicU64>,
+    futex: Futex,
+    shared: bool,
+}
+
+/// Handle of the sleeper; dropping it ends the thread.
+pub(crate) struct Sleeper {
+    inner: Arc<Inner>,
+    thread: Mutex<Option<JoinHandle>>,
+}
+
+impl Sleeper {
+    pub(crate) fn new(futex: Futex, shared: bool) -> Self {
+        let control = Arc::new(AtomicU64::new(0));
+        let inner = Arc::new(Inner { queue: Mutex::new(Queue::default()), control, futex, shared });
+        Self { inner, thread: Mutex::new(None) }
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(&self) -> Result<(), AreaError> {
+        let inner = Arc::clone(&self.inner);
+        let thread = spawn("pinfold-sleeper", move || inner.run()).map_err(AreaError::system("start its sleeper thread"))?;
+        *lock(&self.thread) = Some(thread);
+        Ok(())
+    }
+
+    /// When a sleeper that waits until `until` must look again.
+    pub(crate) fn backstop(&self, until: Option<Instant>) -> Option<Instant> {
+        if !self.inner.shared {
+            return until;
+        }
+        let backstop = Instant::now() + BACKSTOP;
+        Some(until.map_or(backstop, |at| at.min(backstop)))
+    }
+
+    /// Wakes `waker` once the word differs from `value`, at `at`, or earlier without reason.
+    pub(crate) fn wake_when_changed(&self, word: WordRef, value: u32, at: Option<Instant>, waker: &Waker) {
+        self.wake_when_any_changed(vec![(word, value)], at, waker);
+    }
+
+    /// The same for the first of several words.
+    pub(crate) fn wake_when_any_changed(&self, words: Vec<(WordRef, u32)>, at: Option<Instant>, waker: &Waker) {
+        let mut queue = lock(&self.inner.queue);
+        // A future that is polled again replaces what it left here.
+        queue.entries.retain(|entry| !entry.waker.will_wake(waker));
+        queue.entries.push(Entry { words, at, waker: waker.clone() });
+        drop(queue);
+        self.nudge();
+    }
+
+    pub(crate) fn add_chore(&self, chore: std::sync::Weak<dyn Chore>) {
+        lock(&self.inner.queue).chores.push(chore);
+        self.nudge();
+    }
+
+    /// Makes the sleeper look again.
+    pub(crate) fn nudge(&self) {
+        self.inner.control.fetch_add(1, Ordering::Release);
+        self.inner.futex.wake(&self.inner.control);
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let Some(thread) = lock(&self.thread).take() else { return };
+        lock(&self.inner.queue).ended = true;
+        self.nudge();
+        thread.join_unless_it_is_this_one();
+    }
+}
+
+impl Inner {
+    fn run(&self) {
+        loop {
+            let control = (WordRef::Own(Arc::clone(&self.control)), self.control.load(Ordering::Acquire) as u32);
+            let mut waits = vec![control];
+            let Some(mut at) = self.chores(&mut waits) else { return };
+            let woken = self.due(&mut waits, &mut at);
+            if !woken.is_empty() {
+                woken.into_iter().for_each(Waker::wake);
+                continue;
+            }
+            // Words that do not fit into one call are looked at as often as a backstop.
+            if self.shared && waits.len() > 1 || waits.len() > WAIT_ANY_MAX {
+                let backstop = Instant::now() + BACKSTOP;
+                at = Some(at.map_or(backstop, |at| at.min(backstop)));
+            }
+            let words: Vec<_> = waits.iter().map(|(word, value)| (word.word(), *value)).collect();
+            self.futex.wait_any(&words, at);
+        }
+    }
+
+    /// Runs the chores; `None` when the sleeper is to end.
+    fn chores(&self, waits: &mut Vec<(WordRef, u32)>) -> Option<Option<Instant>> {
+        let mut queue = lock(&self.queue);
+        if queue.ended {
+            return None;
+        }
+        queue.chores.retain(|chore| chore.strong_count() > 0);
+        let chores = queue.chores.clone();
+        drop(queue);
+        let next = chores.iter().filter_map(std::sync::Weak::upgrade).filter_map(|chore| chore.look(waits)).min();
+        Some(next)
+    }
+
+    /// Takes out the wakers whose time has come; adds what the others wait for.
+    fn due(&self, waits: &mut Vec<(WordRef, u32)>, next: &mut Option<Instant>) -> Vec<Waker> {
+        let now = Instant::now();
+        let mut queue = lock(&self.queue);
+        let mut woken = Vec::new();
+        queue.entries.retain(|entry| {
+            let changed = entry.words.iter().any(|(word, value)| word.value() != *value);
+            if changed || entry.at.is_some_and(|at| at <= now) {
+                woken.push(entry.waker.clone());
+                return false;
+            }
+            waits.extend(entry.words.iter().cloned());
+            *next = [*next, entry.at].into_iter().flatten().min();
+            true
+        });
+        woken
+    }
+}

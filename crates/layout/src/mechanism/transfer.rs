@@ -1,0 +1,200 @@
+//! A transfer: a set of pins that comes and leaves as one, as all pages of one I/O do.
+//!
+//! Stays true  T1: a transfer that is in never sleeps: it gets what it asks for, or `EDEADLK` (G4).
+//!             T2: it only grows, and its pins leave together, the one that came first last: while an operation waits
+//!                 for that one, those that came after it are still held or gone with it.
+
+use std::ops::Range;
+
+use crate::sync::{Arc, ThisThread};
+
+use super::error::PinError;
+use super::fences::Site;
+use super::holder::{Held, Holder, Reach, Tried, Want};
+use super::pin::PinSpec;
+use super::segment::Flags;
+use super::until::Until;
+use super::view::Layout;
+
+/// One range of a batch.
+#[derive(Clone, Debug)]
+pub struct PinRequest<'a> {
+    /// Of which object.
+    pub layout: &'a Layout,
+    /// Which range.
+    pub range: Range<u64>,
+    /// What kind of pin.
+    pub spec: PinSpec,
+}
+
+/// Pins that leave as one. An engine takes it by value, and gives it back with the completion.
+#[must_use = "dropping a transfer unpins"]
+pub struct Transfer {
+    holder: Arc<Holder>,
+    pins: Vec<Held>,
+    reaches: Vec<Reach>,
+    handed_over: bool,
+}
+
+impl Holder {
+    /// Pins several ranges as one transfer. While it waits for one of them it holds none.
+    ///
+    /// `resolve` is called with the index of each request.
+    ///
+    /// # Errors
+    /// As [`Holder::pin`]; then nothing is pinned.
+    pub fn transfer<T>(
+        self: &Arc<Self>,
+        requests: &[PinRequest<'_>],
+        until: Until,
+        mut resolve: impl FnMut(usize) -> T,
+    ) -> Result<(Transfer, Vec<T>), PinError> {
+        loop {
+            match self.gather(requests, &mut resolve)? {
+                Gathered::All(transfer, resolved) => return Ok((transfer, resolved)),
+                // Waits for the one that was refused, by pinning it alone, then starts over with all of them.
+                Gathered::Behind(index) => {
+                    let request = &requests[index];
+                    drop(self.pin(request.layout, request.range.clone(), request.spec, until, || ())?);
+                }
+            }
+        }
+    }
+
+    /// As [`Holder::transfer`], but never waits.
+    ///
+    /// # Errors
+    /// [`PinError::LayoutBreaking`] if a break is in the way of one of them; then nothing is pinned.
+    pub fn try_transfer<T>(
+        self: &Arc<Self>,
+        requests: &[PinRequest<'_>],
+        mut resolve: impl FnMut(usize) -> T,
+    ) -> Result<(Transfer, Vec<T>), PinError> {
+        match self.gather(requests, &mut resolve)? {
+            Gathered::All(transfer, resolved) => Ok((transfer, resolved)),
+            Gathered::Behind(index) => {
+                let PinRequest { layout, range, .. } = &requests[index];
+                Err(PinError::LayoutBreaking { object: layout.object, range: range.clone() })
+            }
+        }
+    }
+
+    fn gather<T>(
+        self: &Arc<Self>,
+        requests: &[PinRequest<'_>],
+        resolve: &mut impl FnMut(usize) -> T,
+    ) -> Result<Gathered<T>, PinError> {
+        let mut transfer = Transfer { holder: Arc::clone(self), pins: Vec::new(), reaches: Vec::new(), handed_over: false };
+        let mut resolved = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let added = transfer.add(request.layout, request.range.clone(), request.spec, || resolve(index))?;
+            match added {
+                Some(value) => resolved.push(value),
+                None => return Ok(Gathered::Behind(index)),
+            }
+        }
+        Ok(Gathered::All(transfer, resolved))
+    }
+}
+
+enum Gathered<T> {
+    All(Transfer, Vec<T>),
+    Behind(usize),
+}
+
+impl Transfer {
+    /// Pins more, to finish. Passes a break that drains if the transfer already holds a pin in one of that break's
+    /// ranges; it never sleeps.
+    ///
+    /// # Errors
+    /// [`PinError::Deadlock`] for what cannot be let through: a break that the transfer is not in, or a range that
+    /// closes. What the transfer held before it still holds.
+    pub fn extend<T>(
+        &mut self,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        resolve: impl FnMut() -> T,
+    ) -> Result<T, PinError> {
+        let refused = range.clone();
+        self.add(layout, range, spec, resolve)?.ok_or(PinError::Deadlock(refused))
+    }
+
+    /// One pin more; `None` if a break is in its way.
+    fn add<T>(
+        &mut self,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        mut resolve: impl FnMut() -> T,
+    ) -> Result<Option<T>, PinError> {
+        let spec = match self.handed_over {
+            true => PinSpec { flags: spec.flags.and(Flags::HANDED_OVER), ..spec },
+            false => spec,
+        };
+        let want = Want { layout, start: range.start, end: range.end, spec, beside: &self.reaches };
+        let (slot, _) = self.holder.place(&want, ThisThread::get())?;
+        let mut attempt = self.holder.attempt(slot);
+        match self.holder.try_once(&want, &mut attempt, &mut resolve)? {
+            Tried::Pinned(held, resolved) => {
+                self.pins.push(held);
+                self.reaches.push(Reach { object: layout.object, start: range.start, end: range.end });
+                Ok(Some(resolved))
+            }
+            Tried::Behind(..) => Ok(None),
+        }
+    }
+
+    /// How many pins it has.
+    pub fn pins(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// The holder that made it.
+    pub fn holder(&self) -> &Arc<Holder> {
+        &self.holder
+    }
+
+    /// Says that an engine has the transfer now: it leaves without the help of this thread.
+    pub fn hand_over(&mut self) {
+        self.flag(Flags::HANDED_OVER);
+        self.handed_over = true;
+    }
+
+    /// Gives the transfer up: nobody will see its completion. Its pins stay, in quarantine, until a proof says that
+    /// no device reaches them, or an operator decides (G8).
+    pub fn abandon(mut self) {
+        self.flag(Flags::HANDED_OVER.and(Flags::ABANDONED));
+        self.pins.clear();
+    }
+
+    fn flag(&mut self, more: Flags) {
+        if self.holder.view.process.holds() {
+            for held in &mut self.pins {
+                self.holder.flag(held, more);
+            }
+        }
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if !self.holder.view.process.holds() {
+            return;
+        }
+        // All slots are cleared before the one fence, the first pin's last (T2); then each is looked at.
+        for held in self.pins.iter().rev() {
+            self.holder.clear(held);
+        }
+        self.holder.view.fences.light(Site::UnpinClear);
+        if self.pins.iter().any(|held| self.holder.is_waited_for(held)) {
+            self.holder.view.fences.ring(Site::WakeUnpin, self.holder.segment.bell());
+        }
+    }
+}
+
+impl std::fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transfer").field("reaches", &self.reaches).finish()
+    }
+}

@@ -10,7 +10,7 @@ use crate::mechanism::busy_extents::BusyExtents;
 use crate::mechanism::error::{AreaError, BreakError};
 use crate::mechanism::fences::Fences;
 use crate::mechanism::geometry::Geometry;
-use crate::mechanism::header::{AREA_VERSION, FLAG_LIMITED, FLAG_SHARED, HEADER_MAGIC, Header, Table};
+use crate::mechanism::header::{AREA_VERSION, FLAG_LIMITED, FLAG_SHARED, Growing, HEADER_MAGIC, Header};
 use crate::mechanism::holder::Holder;
 use crate::mechanism::layout_break::{Effect, LayoutBreak, Policy};
 use crate::mechanism::owner::Owner;
@@ -240,7 +240,7 @@ pub(crate) fn next_area() -> u64 {
 }
 
 fn write_prologue(header: &Header, shared: bool, limited: bool) -> Result<(), AreaError> {
-    header.allocate(Table::Prologue, 0)?;
+    header.allocate(Growing::Prologue, 0)?;
     let prologue = header.prologue();
     let mut flags = 0;
     if shared {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use crate::memory::{Mapping, memfd};
 use crate::mechanism::error::AreaError;
 use crate::mechanism::geometry::Geometry;
-use crate::mechanism::header::{AREA_VERSION, Table};
+use crate::mechanism::header::{AREA_VERSION, Growing};
 use crate::mechanism::owner::{HOLDER_FREE, HOLDER_LINKED, Member, Owner};
 use crate::mechanism::segment::{SEGMENT_MAGIC, Segment};
 use crate::mechanism::view::Liveness;
@@ -61,7 +61,7 @@ fn free_place(owner: &Owner, used: &mut u32) -> Result<u32, AreaError> {
     if *used == holders_max {
         return Err(AreaError::NoHolder { holders_max });
     }
-    header.allocate(Table::Holders, *used)?;
+    header.allocate(Growing::Holders, *used)?;
     *used += 1;
     Ok(*used - 1)
 }

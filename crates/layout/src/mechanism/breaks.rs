@@ -15,7 +15,7 @@ use super::attribution::BreakInfo;
 use super::busy_extents::{CommitId, Extent};
 use super::error::BreakError;
 use super::fences::Site;
-use super::header::{Header, Table};
+use super::header::{Growing, Header};
 use super::owner::{InTheWay, Owner, Target};
 use super::sleeper::WordRef;
 use super::word::BREAKS_MAX;
@@ -283,7 +283,7 @@ impl Breaks {
     fn take_records(&mut self, header: &Header, count: usize) -> Option<Vec<u32>> {
         while self.free.len() < count {
             let fresh = self.fresh;
-            if fresh == header.geometry().announcements_max || header.allocate(Table::Announcements, fresh).is_err() {
+            if fresh == header.geometry().announcements_max || header.allocate(Growing::Announcements, fresh).is_err() {
                 return None;
             }
             self.free.push(fresh);

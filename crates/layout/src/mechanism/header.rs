@@ -10,7 +10,7 @@ use crate::sync::AtomicU64;
 
 use super::error::AreaError;
 use super::geometry::{Geometry, HeaderOffsets};
-use super::words::{Record, Words};
+use super::words::{Record, Table, Words};
 
 /// "pinfold." in ASCII, and what kind of memory it begins.
 pub(crate) const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldH");
@@ -141,7 +141,7 @@ unsafe impl Record for ParkedEntry {}
 
 /// What can grow in the header.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Table {
+pub(crate) enum Growing {
     Prologue,
     Holders,
     Announcements,
@@ -151,22 +151,33 @@ pub(crate) enum Table {
 }
 
 /// The header's tables over its words.
-#[derive(Clone)]
 pub(crate) struct Header {
     words: Words,
     geometry: Geometry,
     offsets: HeaderOffsets,
+    prologue: Table<Prologue>,
+    holders: Table<HolderEntry>,
+    announcements: Table<Announcement>,
+    voids: Table<VoidMark>,
+    parked: Table<ParkedEntry>,
+    cells: Table<Cell>,
 }
 
 impl Header {
-    /// `words` must be long enough for `geometry`; access beyond its end is an assertion.
+    /// `words` must be long enough for `geometry`; it is an assertion.
     pub(crate) fn new(words: Words, geometry: Geometry) -> Self {
         let offsets = geometry.header();
-        Self { words, geometry, offsets }
-    }
-
-    pub(crate) fn words(&self) -> &Words {
-        &self.words
+        Self {
+            prologue: words.table(0, 1),
+            holders: words.table(offsets.holders, geometry.holders_max),
+            announcements: words.table(offsets.announcements, geometry.announcements_max),
+            voids: words.table(offsets.voids, geometry.voids_max),
+            parked: words.table(offsets.parked, geometry.parked_max),
+            cells: words.table(offsets.cells, geometry.files_max),
+            words,
+            geometry,
+            offsets,
+        }
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -175,46 +186,50 @@ impl Header {
 
     #[inline]
     pub(crate) fn prologue(&self) -> &Prologue {
-        self.words.at(0)
+        self.prologue.at(0)
     }
 
     #[inline]
     pub(crate) fn cell(&self, index: u32) -> &Cell {
-        debug_assert!(index < self.geometry.files_max);
-        self.words.at(self.offsets.cells + index as usize * Cell::WORDS)
+        self.cells.at(index)
     }
 
     /// Makes the memory of a record of one of the tables real; to be called for each index in turn.
-    pub(crate) fn allocate(&self, table: Table, index: u32) -> Result<(), AreaError> {
+    pub(crate) fn allocate(&self, table: Growing, index: u32) -> Result<(), AreaError> {
         let (index, Geometry { files_max, announcements_max, holders_max, parked_max, voids_max, .. }) =
             (index as usize, self.geometry);
         let Self { words, offsets, .. } = self;
         match table {
-            Table::Prologue => words.allocate::<Prologue>(0, 0, 1),
-            Table::Holders => words.allocate::<HolderEntry>(offsets.holders, index, holders_max as usize),
-            Table::Announcements => {
+            Growing::Prologue => words.allocate::<Prologue>(0, 0, 1),
+            Growing::Holders => words.allocate::<HolderEntry>(offsets.holders, index, holders_max as usize),
+            Growing::Announcements => {
                 words.allocate::<Announcement>(offsets.announcements, index, announcements_max as usize)
             }
-            Table::Voids => words.allocate::<VoidMark>(offsets.voids, index, voids_max as usize),
-            Table::Parked => words.allocate::<ParkedEntry>(offsets.parked, index, parked_max as usize),
-            Table::Cells => words.allocate::<Cell>(offsets.cells, index, files_max as usize),
+            Growing::Voids => words.allocate::<VoidMark>(offsets.voids, index, voids_max as usize),
+            Growing::Parked => words.allocate::<ParkedEntry>(offsets.parked, index, parked_max as usize),
+            Growing::Cells => words.allocate::<Cell>(offsets.cells, index, files_max as usize),
         }
     }
 
+    /// The cells, for who pins.
+    pub(crate) fn cells(&self) -> Table<Cell> {
+        self.cells.clone()
+    }
+
     pub(crate) fn holder(&self, index: u32) -> &HolderEntry {
-        self.words.at(self.offsets.holders + index as usize * HolderEntry::WORDS)
+        self.holders.at(index)
     }
 
     pub(crate) fn announcement(&self, index: u32) -> &Announcement {
-        self.words.at(self.offsets.announcements + index as usize * Announcement::WORDS)
+        self.announcements.at(index)
     }
 
     pub(crate) fn void_mark(&self, index: u32) -> &VoidMark {
-        self.words.at(self.offsets.voids + index as usize * VoidMark::WORDS)
+        self.voids.at(index)
     }
 
     pub(crate) fn parked(&self, index: u32) -> &ParkedEntry {
-        self.words.at(self.offsets.parked + index as usize * ParkedEntry::WORDS)
+        self.parked.at(index)
     }
 }
 

@@ -15,14 +15,16 @@ use crate::sync::{Arc, Mutex, Ordering, ThisThread, lock, yield_now};
 use super::announce::{Admission, Announced, Phase};
 use super::error::{LabelError, PinError, UnpinError};
 use super::fences::{self, Site};
+use super::header::Cell;
 use super::lanes::Lanes;
 use super::pin::{Access, Label, Pin, PinSpec, RawPin};
 use super::recall::Recalls;
-use super::segment::{Flags, LABEL_BYTES_MAX, Segment, SlotState, SlotUse, THREAD_BITS};
+use super::segment::{Flags, LABEL_BYTES_MAX, Segment, Slot, SlotState, SlotUse, THREAD_BITS};
 use super::sleeper::Sleeper;
 use super::until::Until;
 use super::view::{Layout, LayoutToken, View};
 use super::word::LayoutWord;
+use super::words::Table;
 
 /// One party that pins. Make one for each process, or for each part of a program that may end on its own.
 pub struct Holder {
@@ -33,6 +35,11 @@ pub struct Holder {
     pub(crate) beside_owner: bool,
     pub(crate) sleeper: Arc<Sleeper>,
     pub(crate) recalls: Arc<Recalls>,
+    /// What the pin's path touches, close at hand.
+    slots: Table<Slot>,
+    cells: Table<Cell>,
+    /// The area's number; 0 in limited mode, which is no layout's.
+    open_area: u64,
     lanes: Lanes,
     labels: Mutex<HashMap<(String, String), u16>>,
     /// Tells the owner, if it is in this process, that the holder is gone.
@@ -89,6 +96,9 @@ impl Holder {
         sleeper: Arc<Sleeper>,
     ) -> Self {
         Self {
+            slots: segment.slots(),
+            cells: view.header.cells(),
+            open_area: if view.limited { 0 } else { view.area },
             view,
             segment,
             index,
@@ -171,11 +181,10 @@ impl Holder {
     /// Refuses what can never be pinned, then finds a slot for it.
     #[inline]
     pub(crate) fn place(&self, want: &Want<'_>, thread: ThisThread) -> Result<(u32, SlotState), PinError> {
-        if want.start >= want.end || self.view.limited || want.layout.area != self.view.area || !self.view.process.holds()
-        {
+        if want.start >= want.end || want.layout.area != self.open_area || !self.view.process.holds() {
             return Err(self.refusal(want));
         }
-        self.lanes.empty_slot(&self.segment, want.layout.chain, thread)
+        self.lanes.empty_slot(&self.segment, &self.slots, want.layout.chain, thread)
     }
 
     #[cold]
@@ -201,7 +210,7 @@ impl Holder {
         thread: ThisThread,
         resolve: &mut impl FnMut() -> T,
     ) -> Option<(Held, T)> {
-        let cell = self.view.header.cell(want.layout.cell);
+        let cell = self.cells.at(want.layout.cell);
         let before = LayoutWord(cell.word.load(Ordering::Acquire));
         if before.breaks() > 0 {
             return None;
@@ -210,15 +219,26 @@ impl Holder {
         self.view.fences.light(Site::PinPublish);
         // ORDER: Acquire pairs with the Release store in `Header::step`.
         let quiet = cell.word.load(Ordering::Acquire) == before.0;
-        let leaving = Leaving { holder: self, held };
-        if !quiet || cell.object.load(Ordering::Relaxed) != want.layout.object {
-            return None;
+        if quiet && cell.object.load(Ordering::Relaxed) == want.layout.object {
+            let resolved = self.resolve(&held, resolve);
+            if cell.word.load(Ordering::Relaxed) == before.0 {
+                return Some((held, resolved));
+            }
         }
+        self.unpin(&held);
+        None
+    }
+
+    /// Resolves under a published pin, then fences for the last look at the word.
+    #[inline]
+    fn resolve<T>(&self, held: &Held, resolve: &mut impl FnMut() -> T) -> T {
+        let leaving = Leaving { holder: self, held };
         let resolved = resolve();
+        std::mem::forget(leaving);
         // ORDER: pairs with the full fence between "closing" and the change: a resolve that saw the change sees
         // the word that announced it.
         fences::local(Site::PinResolved, Ordering::Acquire);
-        (cell.word.load(Ordering::Relaxed) == before.0).then(|| (leaving.stay(), resolved))
+        resolved
     }
 
     #[cold]
@@ -262,7 +282,7 @@ impl Holder {
         behind: &Announced,
     ) -> Option<PinError> {
         use crate::sync::Woke;
-        let word = &self.view.header.cell(layout.cell).word;
+        let word = &self.cells.at(layout.cell).word;
         let slice = self.sleeper.backstop(until.deadline());
         match self.view.fences.futex().wait(word, at.futex_value(), slice) {
             Woke::Interrupted if until.is_interruptible() => Some(PinError::Interrupted),
@@ -275,7 +295,7 @@ impl Holder {
     }
 
     pub(crate) fn attempt(&self, slot: u32) -> Attempt {
-        let state = SlotState(self.segment.slot(slot).state.load(Ordering::Relaxed));
+        let state = SlotState(self.slots.at(slot).state.load(Ordering::Relaxed));
         Attempt { slot, state }
     }
 
@@ -287,7 +307,7 @@ impl Holder {
         resolve: &mut impl FnMut() -> T,
     ) -> Result<Tried<T>, PinError> {
         let thread = ThisThread::get();
-        let cell = self.view.header.cell(want.layout.cell);
+        let cell = self.cells.at(want.layout.cell);
         let wished = attempt.state.usage() == SlotUse::Wish;
         loop {
             let before = self.view.header.word(want.layout.cell);
@@ -296,26 +316,25 @@ impl Holder {
             self.view.fences.light(Site::PinPublish);
             let now = self.view.header.word(want.layout.cell);
             let known = cell.object.load(Ordering::Relaxed) == want.layout.object;
-            let leaving = Leaving { holder: self, held };
             let verdict = match known && now == before {
                 true => self.admit(want, now),
                 false => Admission::LookAgain,
             };
             match verdict {
                 Admission::Pass => {
-                    let resolved = resolve();
-                    // ORDER: as in `pin_quietly`.
-                    fences::local(Site::PinResolved, Ordering::Acquire);
+                    let resolved = self.resolve(&held, resolve);
                     if cell.word.load(Ordering::Relaxed) == now.0 {
-                        let held = leaving.stay();
                         self.fulfilled(wished);
                         return Ok(Tried::Pinned(held, resolved));
                     }
                 }
-                Admission::InTheWay(announced) => return Ok(Tried::Behind(announced, now)),
+                Admission::InTheWay(announced) => {
+                    self.unpin(&held);
+                    return Ok(Tried::Behind(announced, now));
+                }
                 Admission::LookAgain => {}
             }
-            drop(leaving);
+            self.unpin(&held);
             if !known {
                 self.fulfilled(wished);
                 return Err(PinError::Stale(want.layout.object));
@@ -385,7 +404,7 @@ impl Holder {
     /// Writes a slot's words, then the one word that makes it a pin.
     #[inline]
     fn publish(&self, want: &Want<'_>, index: u32, state: SlotState, generation: u64, thread: ThisThread) -> Held {
-        let slot = self.segment.slot(index);
+        let slot = self.slots.at(index);
         if !state.is_empty() {
             slot.state.store(state.cleared().0, Ordering::Relaxed);
         }
@@ -400,7 +419,7 @@ impl Holder {
 
     #[inline]
     fn write_slot(&self, want: &Want<'_>, index: u32, generation: u64, thread: ThisThread) {
-        let slot = self.segment.slot(index);
+        let slot = self.slots.at(index);
         slot.object.store(want.layout.object, Ordering::Relaxed);
         slot.start.store(want.start, Ordering::Relaxed);
         slot.end.store(want.end, Ordering::Relaxed);
@@ -414,7 +433,7 @@ impl Holder {
         self.write_slot(want, attempt.slot, 0, ThisThread::get());
         attempt.state = attempt.state.next_wish(want.spec.flags);
         // ORDER: Release pairs with the Acquire load of the state in `Segment::read`.
-        self.segment.slot(attempt.slot).state.store(attempt.state.0, Ordering::Release);
+        self.slots.at(attempt.slot).state.store(attempt.state.0, Ordering::Release);
     }
 
     /// Takes a wish back, if there is one.
@@ -423,7 +442,7 @@ impl Holder {
             return;
         }
         attempt.state = attempt.state.cleared();
-        self.segment.slot(attempt.slot).state.store(attempt.state.0, Ordering::Release);
+        self.slots.at(attempt.slot).state.store(attempt.state.0, Ordering::Release);
         self.view.fences.ring(Site::WakeWish, self.segment.bell());
     }
 
@@ -437,7 +456,7 @@ impl Holder {
     #[inline]
     pub(crate) fn clear(&self, held: &Held) {
         // ORDER: Release: what was copied under the pin is seen by who sees the slot empty.
-        self.segment.slot(held.slot).state.store(held.state.cleared().0, Ordering::Release);
+        self.slots.at(held.slot).state.store(held.state.cleared().0, Ordering::Release);
     }
 
     /// The second half of an unpin: fence, look, ring.
@@ -458,7 +477,7 @@ impl Holder {
     fn is_older(&self, cell: u32, generation: u64) -> bool {
         // ORDER: relaxed; the fence before it orders it after the clear. It pairs with the break's fence between
         // raising `waited` and scanning: either the break sees the slot empty, or this load sees `waited` raised.
-        generation < self.view.header.cell(cell).waited.load(Ordering::Relaxed)
+        generation < self.cells.at(cell).waited.load(Ordering::Relaxed)
     }
 
     /// Gives back a pin that travelled as a number.
@@ -473,7 +492,7 @@ impl Holder {
         if raw.slot >= geometry.slots_max() || raw.cell >= geometry.files_max {
             return Err(UnpinError::NotHeld);
         }
-        let slot = self.segment.slot(raw.slot);
+        let slot = self.slots.at(raw.slot);
         let mut state = SlotState(slot.state.load(Ordering::Acquire));
         loop {
             if state.usage() != SlotUse::Held || state.version() != raw.version {
@@ -494,7 +513,7 @@ impl Holder {
     /// Adds flags to a pin that is held.
     pub(crate) fn flag(&self, held: &mut Held, more: Flags) {
         held.state = held.state.with(more);
-        self.segment.slot(held.slot).state.store(held.state.0, Ordering::Release);
+        self.slots.at(held.slot).state.store(held.state.0, Ordering::Release);
     }
 
     /// Interns a text for people: through which engine a pin moves, and what for. The same pair gives the same label.
@@ -553,22 +572,15 @@ impl Holder {
     }
 }
 
-/// A published slot that leaves again unless it is told to stay: also when `resolve` panics.
+/// Unpins if `resolve` panics.
 struct Leaving<'a> {
     holder: &'a Holder,
-    held: Held,
-}
-
-impl Leaving<'_> {
-    #[inline]
-    fn stay(self) -> Held {
-        std::mem::ManuallyDrop::new(self).held
-    }
+    held: &'a Held,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.holder.unpin(&self.held);
+        self.holder.unpin(self.held);
     }
 }
 

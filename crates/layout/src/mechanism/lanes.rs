@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 use crate::sync::{AtomicU32, Mutex, Ordering, ThisThread, lock};
 
 use super::error::PinError;
-use super::segment::{Segment, SlotState};
+use super::segment::{Segment, Slot, SlotState};
+use super::words::Table;
 
 /// Threads that may pin through one holder.
 const LANES_MAX: usize = 4096;
@@ -52,18 +53,30 @@ impl Lanes {
 
     /// An empty slot in `chain` for the running thread to fill.
     #[inline]
-    pub(crate) fn empty_slot(&self, segment: &Segment, chain: u32, thread: ThisThread) -> Result<EmptySlot, PinError> {
+    pub(crate) fn empty_slot(
+        &self,
+        segment: &Segment,
+        slots: &Table<Slot>,
+        chain: u32,
+        thread: ThisThread,
+    ) -> Result<EmptySlot, PinError> {
         if let Some(lane) = self.table.get(thread.lane as usize).and_then(OnceLock::get) {
             let cursor = lane.cursors[chain as usize].load(Ordering::Relaxed);
-            if let Some(found) = cursor.checked_sub(1).and_then(|slot| empty(segment, slot)) {
+            if let Some(found) = cursor.checked_sub(1).and_then(|slot| empty(slots, slot)) {
                 return Ok(found);
             }
         }
-        self.search(segment, chain, thread)
+        self.search(segment, slots, chain, thread)
     }
 
     #[cold]
-    fn search(&self, segment: &Segment, chain: u32, thread: ThisThread) -> Result<EmptySlot, PinError> {
+    fn search(
+        &self,
+        segment: &Segment,
+        slots: &Table<Slot>,
+        chain: u32,
+        thread: ThisThread,
+    ) -> Result<EmptySlot, PinError> {
         let Some(lane) = self.table.get(thread.lane as usize) else {
             return Err(PinError::TooManyThreads { threads_max: LANES_MAX as u32 });
         };
@@ -73,15 +86,15 @@ impl Lanes {
         });
         let mut blocks = lane.blocks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let blocks = blocks.entry(chain).or_default();
-        let found = match blocks.search(segment, BLOCKS_TRIED) {
+        let found = match blocks.search(segment, slots, BLOCKS_TRIED) {
             Some(found) => found,
             None => match self.hang_block(segment, chain, thread.lane)? {
                 Some(block) => {
                     blocks.own.push(block);
                     let first = segment.slots_of(block).start;
-                    empty(segment, first).ok_or(PinError::Damaged)?
+                    empty(slots, first).ok_or(PinError::Damaged)?
                 }
-                None => blocks.search(segment, usize::MAX).ok_or(PinError::NoSlot {
+                None => blocks.search(segment, slots, usize::MAX).ok_or(PinError::NoSlot {
                     slots_max: segment.geometry().slots_max(),
                 })?,
             },
@@ -113,10 +126,10 @@ impl Lanes {
 
 impl Blocks {
     /// Looks for an empty slot in at most `tries` blocks, going on where the last search ended.
-    fn search(&mut self, segment: &Segment, tries: usize) -> Option<EmptySlot> {
+    fn search(&mut self, segment: &Segment, slots: &Table<Slot>, tries: usize) -> Option<EmptySlot> {
         for _ in 0..tries.min(self.own.len()) {
             let block = self.own[self.turn % self.own.len()];
-            if let Some(found) = segment.slots_of(block).find_map(|slot| empty(segment, slot)) {
+            if let Some(found) = segment.slots_of(block).find_map(|slot| empty(slots, slot)) {
                 return Some(found);
             }
             self.turn = (self.turn + 1) % self.own.len();
@@ -127,9 +140,9 @@ impl Blocks {
 
 /// The slot's state if it is empty.
 #[inline]
-fn empty(segment: &Segment, slot: u32) -> Option<EmptySlot> {
+fn empty(slots: &Table<Slot>, slot: u32) -> Option<EmptySlot> {
     // ORDER: Acquire pairs with the Release store that cleared the slot, perhaps on another thread.
-    let state = SlotState(segment.slot(slot).state.load(Ordering::Acquire));
+    let state = SlotState(slots.at(slot).state.load(Ordering::Acquire));
     state.is_empty().then_some((slot, state))
 }
 

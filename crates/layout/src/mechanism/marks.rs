@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 
-use super::header::{Header, Table as HeaderTable};
+use super::header::{Growing, Header};
 use super::segment::{Reading, Segment};
 
 /// The mark was never used; nor were those after it.
@@ -112,7 +112,7 @@ impl Table {
         }
         self.free.pop().or_else(|| {
             let fresh = self.fresh;
-            (fresh < marks_max && header.allocate(HeaderTable::Voids, fresh).is_ok()).then(|| {
+            (fresh < marks_max && header.allocate(Growing::Voids, fresh).is_ok()).then(|| {
                 self.fresh += 1;
                 fresh
             })

@@ -17,7 +17,7 @@ use super::breaks::Breaks;
 use super::busy_extents::Busy;
 use super::error::AreaError;
 use super::fences::Site;
-use super::header::Table;
+use super::header::Growing;
 use super::marks::{Marks, PinKey, RECALLED, VOID};
 use super::pin::Access;
 use super::segment::{Flags, Reading, Segment, SlotUse};
@@ -314,7 +314,7 @@ impl Owner {
             self.sweep_cells(cells);
             return cells.free.pop().ok_or(AreaError::NoFile { files_max });
         }
-        self.view.header.allocate(Table::Cells, cells.fresh)?;
+        self.view.header.allocate(Growing::Cells, cells.fresh)?;
         cells.fresh += 1;
         Ok(cells.fresh - 1)
     }

@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering};
 use super::error::AreaError;
 use super::fences::{self, Site};
 use super::geometry::{Geometry, SegmentOffsets};
-use super::words::{Record, Words};
+use super::words::{Record, Table, Words};
 
 /// "pinfold." in ASCII, and what kind of memory it begins.
 pub(crate) const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldS");
@@ -198,12 +198,26 @@ pub(crate) struct Segment {
     words: Words,
     geometry: Geometry,
     offsets: SegmentOffsets,
+    head: Table<SegmentHead>,
+    chains: Table<AtomicU64>,
+    labels: Table<LabelEntry>,
+    block_heads: Table<BlockHead>,
+    slots: Table<Slot>,
 }
 
 impl Segment {
     pub(crate) fn new(words: Words, geometry: Geometry) -> Self {
         let offsets = geometry.segment();
-        Self { words, geometry, offsets }
+        Self {
+            head: words.table(0, 1),
+            chains: words.table(offsets.chains, geometry.chains),
+            labels: words.table(offsets.labels, geometry.labels_max),
+            block_heads: words.table(offsets.block_heads, geometry.blocks_max),
+            slots: words.table(offsets.slots, geometry.slots_max()),
+            words,
+            geometry,
+            offsets,
+        }
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -234,7 +248,7 @@ impl Segment {
 
     #[inline]
     pub(crate) fn head(&self) -> &SegmentHead {
-        self.words.at(0)
+        self.head.at(0)
     }
 
     #[inline]
@@ -244,21 +258,26 @@ impl Segment {
 
     #[inline]
     pub(crate) fn chain(&self, chain: u32) -> &AtomicU64 {
-        self.words.at(self.offsets.chains + chain as usize)
+        self.chains.at(chain)
     }
 
     pub(crate) fn label(&self, index: u16) -> &LabelEntry {
-        self.words.at(self.offsets.labels + usize::from(index) * LabelEntry::WORDS)
+        self.labels.at(u32::from(index))
     }
 
     #[inline]
     pub(crate) fn block_head(&self, block: u32) -> &BlockHead {
-        self.words.at(self.offsets.block_heads + block as usize * BlockHead::WORDS)
+        self.block_heads.at(block)
     }
 
     #[inline]
     pub(crate) fn slot(&self, slot: u32) -> &Slot {
-        self.words.at(self.offsets.slots + slot as usize * Slot::WORDS)
+        self.slots.at(slot)
+    }
+
+    /// The slots, for who pins.
+    pub(crate) fn slots(&self) -> Table<Slot> {
+        self.slots.clone()
     }
 
     /// Block indices of a chain, newest first. Bounded: a chain that a liar bent into a ring ends after as many

@@ -59,10 +59,6 @@ impl Words {
         Self { base, len, backing }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Makes the memory of a table's record `index` real, and of those after it up to a chunk: called with 0, 1, 2...
     /// it asks the kernel once for each chunk.
     pub(crate) fn allocate<T: Record>(&self, table: usize, index: usize, records: usize) -> Result<(), AreaError> {
@@ -74,12 +70,42 @@ impl Words {
         self.backing.allocate(table + index * T::WORDS..table + end * T::WORDS)
     }
 
-    /// The record that begins at `word`.
+    /// The table of `len` records that begins at `word`.
+    pub(crate) fn table<T: Record>(&self, word: usize, len: u32) -> Table<T> {
+        let end = (len as usize).checked_mul(T::WORDS).and_then(|words| words.checked_add(word));
+        assert!(end.is_some_and(|end| end <= self.len), "a table outside the area");
+        // SAFETY: `word` lies inside the run or at its end (checked above).
+        let base = unsafe { self.base.add(word) }.cast();
+        Table { base, len, _words: self.clone() }
+    }
+}
+
+/// Records side by side in shared words.
+pub(crate) struct Table<T> {
+    base: NonNull<T>,
+    len: u32,
+    _words: Words,
+}
+
+// SAFETY: as `Words`, which it keeps.
+unsafe impl<T: Record> Send for Table<T> {}
+// SAFETY: as above.
+unsafe impl<T: Record> Sync for Table<T> {}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Self { base: self.base, len: self.len, _words: self._words.clone() }
+    }
+}
+
+impl<T: Record> Table<T> {
+    /// The record at `index`; an index outside the table is an assertion.
     #[inline]
-    pub(crate) fn at<T: Record>(&self, word: usize) -> &T {
-        assert!(word <= self.len && T::WORDS <= self.len - word, "record outside the area");
-        // SAFETY: the record lies inside the words (checked above), which stay mapped while `self` lives (W2), and
-        // any run of words is a valid `T` (W1). `T` holds atomics only, so shared access is all it needs.
-        unsafe { &*self.base.add(word).cast::<T>().as_ptr() }
+    pub(crate) fn at(&self, index: u32) -> &T {
+        assert!(index < self.len, "record {index} of {}", self.len);
+        // SAFETY: `base..base + len` lies inside the words (checked when the table was made), which stay mapped while
+        // `_words` lives (W2), and any run of words is a valid `T` (W1). `T` holds atomics only, so shared access is all
+        // it needs.
+        unsafe { &*self.base.as_ptr().add(index as usize) }
     }
 }

@@ -1,25 +1,28 @@
 //! The area: the owner's handle of everything that is pinned and broken in one pool of memory.
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use crate::liveness::ThisProcess;
-use crate::memory::Mapping;
+use crate::liveness;
+use crate::memory::{MapAs, Mapping, memfd, seal_for_readers};
 use crate::mechanism::attribution::{BreakInfo, BusyExtentInfo, Observer, PinInfo};
 use crate::mechanism::busy_extents::BusyExtents;
 use crate::mechanism::error::{AreaError, BreakError};
 use crate::mechanism::fences::Fences;
 use crate::mechanism::geometry::Geometry;
-use crate::mechanism::header::{AREA_VERSION, FLAG_LIMITED, FLAG_SHARED, Growing, HEADER_MAGIC, Header};
+use crate::mechanism::header::{FLAG_LIMITED, FLAG_SHARED, Header, OWNER_CLOSED};
 use crate::mechanism::holder::Holder;
 use crate::mechanism::layout_break::{Effect, LayoutBreak, Policy};
 use crate::mechanism::owner::Owner;
+use crate::mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
 use crate::mechanism::recall::RecallChore;
 use crate::mechanism::sleeper::{Chore, Sleeper, WordRef};
 use crate::mechanism::view::{Layout, View};
 use crate::mechanism::words::Words;
-use crate::segments::Segments;
-use crate::sync::{Arc, AtomicU64, Ordering, SameProcess, asymmetric_fences_offered, boot_ms};
+use crate::prologue::{Stamp, boot_id};
+use crate::segments::{Segments, Source};
+use crate::sync::{Arc, AtomicU64, Futex, Ordering, ProcessClock, asymmetric_fences_offered, fence};
 
 /// How an area is made.
 #[derive(Clone)]
@@ -29,6 +32,12 @@ pub struct AreaOptions {
     pub(crate) real_fences: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) lasting_after: Duration,
+}
+
+impl AreaOptions {
+    pub(crate) fn flags(&self) -> u64 {
+        if self.limited { FLAG_LIMITED } else { 0 }
+    }
 }
 
 impl Default for AreaOptions {
@@ -81,7 +90,9 @@ impl AreaOptions {
 pub struct Area {
     pub(crate) owner: Arc<Owner>,
     pub(crate) segments: Segments,
-    _chore: Arc<OwnerChore>,
+    /// The header's file, where others may map it.
+    pub(crate) header: Option<Arc<OwnedFd>>,
+    chore: Arc<OwnerChore>,
 }
 
 impl Area {
@@ -93,33 +104,80 @@ impl Area {
         if !options.geometry.is_sound() {
             return Err(AreaError::BadGeometry);
         }
+        let stamp = Stamp {
+            flags: options.flags(),
+            boot: [0; 2],
+            incarnation: 0,
+            owner_pid: std::process::id(),
+            owner_started: 0,
+            geometry: options.geometry,
+        };
         let words = Words::new(Arc::new(Mapping::private(options.geometry.header().end)?));
-        let segments = Segments::private();
-        Self::over(words, segments, options)
+        Self::over(words, Segments::new(Source::Private, 0), &stamp, options, None)?.serve()
     }
 
-    /// The area over a new header.
-    pub(crate) fn over(words: Words, segments: Segments, options: AreaOptions) -> Result<Self, AreaError> {
+    /// An area that other processes can be [invited](Area::invite) to. It lies in memfds and has no name: it lives as
+    /// long as its owner. Where devices may still write after the owner's death, use [`Area::open`].
+    ///
+    /// # Errors
+    /// [`AreaError`] for unusable capacities, or for want of memory or descriptors.
+    pub fn shared(options: AreaOptions) -> Result<Self, AreaError> {
+        if !options.geometry.is_sound() {
+            return Err(AreaError::BadGeometry);
+        }
+        let incarnation = random_incarnation()?;
+        let stamp = Stamp::of_this_process(options.flags() | FLAG_SHARED, incarnation, options.geometry)?;
+        let end = options.geometry.header().end;
+        let file = Arc::new(memfd("pinfold-header", end)?);
+        let words = Words::new(Arc::new(Mapping::of_file(&file, end, MapAs::Grown)?));
+        seal_for_readers(&file)?;
+        let segments = Segments::new(Source::Memfds, incarnation);
+        let mut area = Self::over(words, segments, &stamp, options, None)?;
+        area.header = Some(file);
+        area.serve()
+    }
+
+    /// The area over a new header. It is served by nobody yet.
+    ///
+    /// `lasts` is dropped with the owner, after the header says that the area is closed.
+    pub(crate) fn over(
+        words: Words,
+        segments: Segments,
+        stamp: &Stamp,
+        options: AreaOptions,
+        lasts: Option<Box<dyn Send + Sync>>,
+    ) -> Result<Self, AreaError> {
         let shared = segments.are_shared();
-        let header = Header::new(words, options.geometry);
-        write_prologue(&header, shared, options.limited)?;
+        let header = Header::new(words, stamp.geometry);
+        stamp.write(&header)?;
         let asymmetric = !shared && !options.real_fences && asymmetric_fences_offered();
         let fences = Fences::new(asymmetric, shared);
+        let clock = ProcessClock::start().map_err(AreaError::system("start the clock of this process"))?;
         let view = Arc::new(View {
             header,
             fences,
-            process: SameProcess::mark().map_err(AreaError::system("mark this process"))?,
+            clock,
             area: next_area(),
             limited: options.limited,
             owner: None,
         });
-        let sleeper = Arc::new(Sleeper::new(fences.futex(), shared));
-        let owner = Arc::new(Owner::new(view, Arc::clone(&sleeper), options.observer, options.lasting_after));
+        let sleeper = Arc::new(Sleeper::new(fences.futex(), shared, clock));
+        let mut owner = Owner::new(Arc::clone(&view), sleeper, options.observer, options.lasting_after);
+        if shared {
+            owner.keep = Some(Box::new(Serving { view, _lasts: lasts }));
+        }
+        let owner = Arc::new(owner);
         let chore = Arc::new(OwnerChore { owner: Arc::downgrade(&owner), shared });
-        let as_chore: Arc<dyn Chore> = chore.clone();
+        Ok(Self { owner, segments, header: None, chore })
+    }
+
+    /// Starts the area's sleeper thread: the clock, recalls, the reaping of dead holders.
+    pub(crate) fn serve(self) -> Result<Self, AreaError> {
+        let as_chore: Arc<dyn Chore> = self.chore.clone();
+        let sleeper = &self.owner.sleeper;
         sleeper.add_chore(Arc::downgrade(&as_chore));
         sleeper.start()?;
-        Ok(Self { owner, segments, _chore: chore })
+        Ok(self)
     }
 
     /// A new holder in this process. One is enough for a process; more where parts of it end on their own.
@@ -127,10 +185,10 @@ impl Area {
     /// # Errors
     /// [`AreaError::NoHolder`] when all places are taken; [`AreaError`] for want of memory.
     pub fn holder(&self) -> Result<Arc<Holder>, AreaError> {
-        if !self.owner.view.process.holds() {
+        if !self.owner.view.clock.is_of_this_process() {
             return Err(AreaError::Forked);
         }
-        let member = self.segments.new_member(&self.owner, Box::new(ThisProcess::new()), true)?;
+        let member = self.segments.new_member(&self.owner)?;
         let view = Arc::clone(&self.owner.view);
         let segment = Arc::clone(&member.segment);
         let mut holder = Holder::new(view, segment, member.index, true, Arc::clone(&self.owner.sleeper));
@@ -207,6 +265,34 @@ impl Area {
         self.owner.view.fences.asymmetric()
     }
 
+    /// The pins without a holder (G8).
+    pub fn quarantine(&self) -> Vec<PinInfo> {
+        self.owner.reap_dead();
+        self.owner.quarantined().into_iter().map(|(_, _, info)| info).collect()
+    }
+
+    /// Lets the pins go that a proof covers, out of quarantine; how many there were. Breaks that waited for them go on.
+    ///
+    /// # Errors
+    /// [`ReleaseError::NoMark`] when the table of void marks is full.
+    pub fn release(&self, proof: &dyn Quiescent) -> Result<usize, ReleaseError> {
+        self.owner.reap_dead();
+        self.owner.release(proof)
+    }
+
+    /// Lets one pin go, out of quarantine, because a person says that no device reaches it. The decision is logged, as
+    /// a `tracing` event and to the area's [`Observer`]. Returns what the pin was.
+    ///
+    /// # Errors
+    /// [`ReleaseError::HasHolder`] for a pin that is not in quarantine.
+    pub fn release_by_operator(&self, decision: &OperatorDecision) -> Result<PinInfo, ReleaseError> {
+        self.owner.reap_dead();
+        let released = self.owner.release_by_operator(decision)?;
+        say_released(decision, &released);
+        self.owner.observer.iter().for_each(|observer| observer.pin_released(decision, &released));
+        Ok(released)
+    }
+
     /// Looks after holders that died. The area does so by itself when it waits for one; this is for who wants to know
     /// now.
     pub fn reap_dead_holders(&self) {
@@ -239,25 +325,55 @@ pub(crate) fn next_area() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-fn write_prologue(header: &Header, shared: bool, limited: bool) -> Result<(), AreaError> {
-    header.allocate(Growing::Prologue, 0)?;
+/// Tells this area's segments from those of any other.
+fn random_incarnation() -> Result<u64, AreaError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(AreaError::system("get a random number"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+impl Stamp {
+    /// The stamp of an area of this boot that this process owns.
+    pub(crate) fn of_this_process(flags: u64, incarnation: u64, geometry: Geometry) -> Result<Self, AreaError> {
+        let owner_pid = std::process::id();
+        let owner_started = liveness::started(owner_pid)
+            .ok_or(AreaError::System { what: "read when this process started", source: rustix::io::Errno::NOENT })?;
+        Ok(Self { flags, boot: boot_id()?, incarnation, owner_pid, owner_started, geometry })
+    }
+}
+
+/// Dropped with the owner of a shared area.
+struct Serving {
+    view: Arc<View>,
+    /// The name of the area is free after this.
+    _lasts: Option<Box<dyn Send + Sync>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.view.clock.is_of_this_process() {
+            close(&self.view.header);
+        }
+    }
+}
+
+/// Nobody serves this area any more: nobody pins from here on, and whoever unpins rings, for who may serve it next.
+///
+/// As a break: of this and a pin at least one sees the other, so whoever scans afterwards sees every pin there is.
+pub(crate) fn close(header: &Header) {
     let prologue = header.prologue();
-    let mut flags = 0;
-    if shared {
-        flags |= FLAG_SHARED;
+    prologue.owner_state.store(OWNER_CLOSED, Ordering::Release);
+    let used = prologue.cells_used.load(Ordering::Acquire).min(u64::from(header.geometry().files_max)) as u32;
+    for cell in 0..used {
+        header.cell(cell).object.store(0, Ordering::Relaxed);
+        header.cell(cell).waited.store(u64::MAX, Ordering::Relaxed);
     }
-    if limited {
-        flags |= FLAG_LIMITED;
-    }
-    prologue.version.store(AREA_VERSION, Ordering::Relaxed);
-    prologue.flags.store(flags, Ordering::Relaxed);
-    prologue.owner_pid.store(u64::from(std::process::id()), Ordering::Relaxed);
-    prologue.tick.store(boot_ms(), Ordering::Relaxed);
-    for (word, value) in prologue.geometry.iter().zip(header.geometry().to_words()) {
-        word.store(value, Ordering::Relaxed);
-    }
-    prologue.magic.store(HEADER_MAGIC, Ordering::Release);
-    Ok(())
+    // ORDER: pairs with the fence of a pin between its slot and its look at the cell's id, and with that of an unpin
+    // between its slot and its look at `waited`. Between processes all of these are real.
+    fence(Ordering::SeqCst);
+    let futex = Futex::new(true);
+    (0..used).for_each(|cell| futex.wake(&header.cell(cell).word));
 }
 
 /// How often the coarse clock moves.
@@ -272,7 +388,6 @@ struct OwnerChore {
 impl Chore for OwnerChore {
     fn look(&self, _waits: &mut Vec<(WordRef, u32)>) -> Option<Instant> {
         let owner = self.owner.upgrade()?;
-        owner.view.header.prologue().tick.store(boot_ms(), Ordering::Relaxed);
         if self.shared {
             owner.reap_dead();
         }
@@ -299,6 +414,15 @@ fn say_extent_lasts(info: &BusyExtentInfo) {
     let pins: Vec<_> = info.pins.iter().map(ToString::to_string).collect();
     tracing::warn!(object = info.object, blocks = ?info.blocks, ?pins, "a parked extent stays busy");
 }
+
+#[cfg(feature = "tracing")]
+fn say_released(decision: &OperatorDecision, pin: &PinInfo) {
+    let OperatorDecision { operator, reason, .. } = decision;
+    tracing::warn!(%pin, operator, reason, "an operator released a pin from quarantine");
+}
+
+#[cfg(not(feature = "tracing"))]
+fn say_released(_: &OperatorDecision, _: &PinInfo) {}
 
 #[cfg(not(feature = "tracing"))]
 fn say_break_lasts(_: &BreakInfo) {}

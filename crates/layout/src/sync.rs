@@ -3,9 +3,8 @@
 //! The mechanism takes all of these from here, and a lint refuses the direct import, so that the same source runs
 //! under a model checker whose `sync` tries every interleaving.
 
-#![allow(clippy::disallowed_types, reason = "this is the one place that may name them")]
-
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -143,9 +142,14 @@ pub(crate) fn asymmetric_fences_offered() -> bool {
 /// A full fence on every running thread of this process.
 pub(crate) fn fence_all_threads() {
     fence(Ordering::SeqCst);
-    // It was registered, so it can only fail for want of a little kernel memory, which comes back.
-    while rustix::thread::membarrier(MembarrierCommand::PrivateExpedited).is_err() {
-        yield_now();
+    loop {
+        match rustix::thread::membarrier(MembarrierCommand::PrivateExpedited) {
+            Ok(()) => return,
+            // A child of the process that registered registers for itself.
+            Err(Errno::PERM) => drop(rustix::thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)),
+            // For want of a little kernel memory, which comes back.
+            Err(_) => yield_now(),
+        }
     }
 }
 
@@ -161,15 +165,32 @@ pub(crate) struct ThisThread {
 impl ThisThread {
     const NONE: Self = Self { lane: u32::MAX, number: 0 };
 
-    #[inline]
     pub(crate) fn get() -> Self {
-        let thread = THREAD.get();
-        if thread.number != 0 { thread } else { enter_thread() }
+        Self::known().unwrap_or_else(enter_thread)
     }
+
+    /// The thread, unless it is new here.
+    pub(crate) fn known() -> Option<Self> {
+        let thread = THREAD.get();
+        (thread.number != 0).then_some(thread)
+    }
+}
+
+/// What the running thread noted last under `key`. One note for each thread: a cache, not a store.
+#[inline]
+pub(crate) fn noted(key: u64) -> Option<NonNull<()>> {
+    let (noted_key, noted) = NOTE.get();
+    (noted_key == key).then_some(noted)
+}
+
+/// Notes something for the running thread, in place of what it noted before.
+pub(crate) fn note(key: u64, noted: NonNull<()>) {
+    NOTE.set((key, noted));
 }
 
 thread_local! {
     static THREAD: Cell<ThisThread> = const { Cell::new(ThisThread::NONE) };
+    static NOTE: Cell<(u64, NonNull<()>)> = const { Cell::new((0, NonNull::dangling())) };
     static LEAVE: LeaveThread = const { LeaveThread };
 }
 
@@ -196,6 +217,7 @@ struct LeaveThread;
 
 impl Drop for LeaveThread {
     fn drop(&mut self) {
+        NOTE.set((0, NonNull::dangling()));
         let thread = THREAD.replace(ThisThread::NONE);
         if thread.number != 0 {
             lock(&LANES).0.push(thread.lane);
@@ -203,39 +225,49 @@ impl Drop for LeaveThread {
     }
 }
 
-/// Tells a process from the child it forked: the word is 1 here, and 0 there.
+/// Tells a process from the child it forked, and the time: a page that the kernel wipes on fork holds this process's
+/// coarse clock, which is never 0 here, and always 0 in a child.
 #[derive(Clone, Copy)]
-pub(crate) struct SameProcess(&'static AtomicU64);
+pub(crate) struct ProcessClock(&'static AtomicU64);
 
-impl SameProcess {
-    /// Marks this process. Fails where the kernel cannot wipe a page on fork (before Linux 4.14).
-    pub(crate) fn mark() -> Result<Self, Errno> {
-        static MARK: Mutex<Option<SameProcess>> = Mutex::new(None);
-        let mut mark = lock(&MARK);
-        if let Some(mark) = *mark {
-            // In a child the inherited page was wiped; from here on it is the child's own mark, since every handle
-            // that came with the fork keeps the page that the parent marked.
-            if mark.holds() {
-                return Ok(mark);
-            }
+impl ProcessClock {
+    /// Starts the clock of this process. Fails where the kernel cannot wipe a page on fork (before Linux 4.14).
+    pub(crate) fn start() -> Result<Self, Errno> {
+        static CLOCK: Mutex<Option<ProcessClock>> = Mutex::new(None);
+        let mut clock = lock(&CLOCK);
+        // In a child the inherited page was wiped, and stays so: every handle that came with the fork looks there. The
+        // child gets a page of its own.
+        if let Some(running) = clock.filter(|clock| clock.is_of_this_process()) {
+            return Ok(running);
         }
         let page = rustix::param::page_size();
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new anonymous mapping, at an address of the kernel's choice; it is never unmapped.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(std::ptr::null_mut(), page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
-        };
+        let base = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), page, prot, MapFlags::PRIVATE)? };
         // SAFETY: the whole of the mapping made above, which nobody uses yet.
         unsafe { rustix::mm::madvise(base, page, Advice::LinuxWipeOnFork)? };
         // SAFETY: the page is mapped for good, zeroed and aligned, so it begins with a valid atomic word.
-        let word = unsafe { &*base.cast::<AtomicU64>() };
-        word.store(1, Ordering::Relaxed);
-        Ok(*mark.insert(Self(word)))
+        let started = Self(unsafe { &*base.cast::<AtomicU64>() });
+        started.tick();
+        Ok(*clock.insert(started))
+    }
+
+    /// Moves the clock; the sleeper does, some times a second.
+    pub(crate) fn tick(self) {
+        // ORDER: relaxed; a coarse time, nothing follows from it.
+        self.0.store(boot_ms().max(1), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since boot, coarse; 0 in a child of the process that started the clock.
+    #[inline]
+    pub(crate) fn now(self) -> u64 {
+        // ORDER: relaxed; it was started before the handle that asks was made, and wiped before the child runs.
+        self.0.load(Ordering::Relaxed)
     }
 
     #[inline]
-    pub(crate) fn holds(self) -> bool {
-        // ORDER: relaxed; written before the handle that asks was made, wiped before the child runs.
-        self.0.load(Ordering::Relaxed) != 0
+    pub(crate) fn is_of_this_process(self) -> bool {
+        self.now() != 0
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::pin::Access;
+use super::quarantine::OperatorDecision;
 
 /// One pin, as its holder published it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,4 +128,7 @@ pub trait Observer: Send + Sync {
 
     /// A parked extent has been kept by pins for longer than `lasting_after`. Called again whenever that has doubled.
     fn extent_lasts(&self, _info: &BusyExtentInfo) {}
+
+    /// An operator released a pin from quarantine. Called on the operator's thread.
+    fn pin_released(&self, _decision: &OperatorDecision, _pin: &PinInfo) {}
 }

@@ -227,6 +227,9 @@ impl Owner {
 
     /// Every running break.
     pub(crate) fn running_breaks(&self) -> Vec<BreakInfo> {
+        if !self.view.clock.is_of_this_process() {
+            return Vec::new();
+        }
         let breaks = self.breaks();
         let mut ids: Vec<_> = breaks.running.keys().copied().collect();
         ids.sort_unstable();

@@ -20,6 +20,7 @@ use crate::sync::{Arc, AtomicU32, AtomicU64, Instant, Mutex, Ordering, ThisThrea
 use super::attribution::BusyExtentInfo;
 use super::error::SpaceError;
 use super::owner::{InTheWay, Member, Owner};
+use super::parked_records::{ParkedRecord, ParkedRecords};
 use super::segment::{Flags, Reading};
 use super::sleeper::WordRef;
 use super::until::Until;
@@ -48,6 +49,11 @@ impl Extent {
     /// Whether it has no length.
     pub fn is_empty(&self) -> bool {
         self.end <= self.start
+    }
+
+    /// Whether both map positions of the object to blocks in the same way.
+    fn shows_same_blocks_as(&self, other: &Self) -> bool {
+        self.object == other.object && self.block.wrapping_sub(self.start) == other.block.wrapping_sub(other.start)
     }
 
     fn part(&self, start: u64, end: u64) -> Self {
@@ -104,6 +110,7 @@ pub struct BusyStats {
 #[derive(Default)]
 pub(crate) struct Busy {
     set: Mutex<Set>,
+    records: Mutex<ParkedRecords>,
     /// How many extents are parked: a scan without any takes no lock.
     parked: AtomicU32,
     /// Bumped when something is parked or becomes durable; who waits for space sleeps on it too.
@@ -127,6 +134,8 @@ struct Parked {
     reached: bool,
     since: Instant,
     said: u32,
+    /// Parked by a former incarnation of the area.
+    inherited: bool,
     /// Its record in the header, where it outlives the owner.
     entry: Option<u32>,
 }
@@ -152,7 +161,7 @@ impl Busy {
         for extent in left.into_iter().filter(|extent| !extent.is_empty()) {
             let generation = generation_of(extent.object);
             let mut parked =
-                Parked { extent, generation, commit, reached, since: Instant::now(), said: 0, entry: None };
+                Parked { extent, generation, commit, reached, inherited: false, since: Instant::now(), said: 0, entry: None };
             if reached {
                 parked.entry = owner.keep_parked(&parked.extent, generation, commit);
             }
@@ -268,6 +277,9 @@ impl BusyExtents {
     /// `durable_up_to` says that this commit and all older ones are durable. To know: read
     /// [`BusyExtents::newest_commit`], flush the journal, then reap up to what was read.
     pub fn reap(&self, durable_up_to: CommitId) -> Vec<FreeExtent> {
+        if !self.is_owners() {
+            return Vec::new();
+        }
         let owner = &self.owner;
         let mut set = lock(&owner.busy.set);
         set.durable = set.durable.max(durable_up_to.0.min(set.commit));
@@ -388,11 +400,66 @@ impl BusyExtents {
     /// The youngest commit so far. What it and all older ones changed was handed to the caller's journal before this
     /// returns.
     pub fn newest_commit(&self) -> CommitId {
+        if !self.is_owners() {
+            return CommitId(0);
+        }
         CommitId(lock(&self.owner.busy.set).commit)
+    }
+
+    /// Not in a child of the owner's process: it gives nothing away, and nothing is its to see.
+    fn is_owners(&self) -> bool {
+        self.owner.view.clock.is_of_this_process()
+    }
+
+    /// What former incarnations of a named area left parked and is not free yet: blocks that are free on the medium, but
+    /// not to be used. It comes back through [`BusyExtents::reap`], as durable.
+    pub fn inherited(&self) -> Vec<Extent> {
+        if !self.is_owners() {
+            return Vec::new();
+        }
+        let set = lock(&self.owner.busy.set);
+        let parked = set.by_object.values().flatten().filter(|parked| parked.inherited);
+        parked.map(|parked| parked.extent).collect()
+    }
+
+    /// Says of an inherited extent, or a part of one, that it is in its object again at the same position: the commit
+    /// that freed it was lost in the crash. To be said before anybody pins or breaks the object. Returns how much of it
+    /// was parked, in the caller's units; from here on its pins are in the way of breaks, as before.
+    pub fn forget(&self, extent: &Extent) -> u64 {
+        if !self.is_owners() {
+            return 0;
+        }
+        let owner = &self.owner;
+        let mut set = lock(&owner.busy.set);
+        let Some(parked) = set.by_object.get_mut(&extent.object) else { return 0 };
+        let mut forgotten = 0;
+        for mut old in std::mem::take(parked) {
+            let here = old.inherited && old.extent.shows_same_blocks_as(extent);
+            let (left, taken) = cut(vec![old.extent.start..old.extent.end], extent.start, extent.end);
+            if !here || taken.is_empty() {
+                parked.push(old);
+                continue;
+            }
+            forgotten += taken.iter().map(|piece| piece.end - piece.start).sum::<u64>();
+            for piece in left {
+                let extent = old.extent.part(piece.start, piece.end);
+                let entry = owner.keep_parked(&extent, old.generation, old.commit);
+                parked.push(Parked { extent, entry, ..old.clone() });
+            }
+            owner.drop_parked(&mut old.entry);
+        }
+        if parked.is_empty() {
+            set.by_object.remove(&extent.object);
+        }
+        owner.busy.count(&set);
+        forgotten
     }
 
     /// How much is parked, and why. Computed now, not stored.
     pub fn stats(&self) -> BusyStats {
+        if !self.is_owners() {
+            return BusyStats::default();
+        }
         let set = lock(&self.owner.busy.set);
         let mut stats = BusyStats::default();
         for (object, parked) in &set.by_object {
@@ -415,6 +482,9 @@ impl BusyExtents {
 
     /// Every parked extent, and who keeps it (G7).
     pub fn list(&self) -> Vec<BusyExtentInfo> {
+        if !self.is_owners() {
+            return Vec::new();
+        }
         let set = lock(&self.owner.busy.set);
         let mut list = Vec::new();
         for (object, parked) in &set.by_object {
@@ -459,6 +529,8 @@ impl Owner {
     fn reap_object(&self, object: u64, parked: &mut Vec<Parked>, durable: u64, free: &mut Vec<Extent>) {
         let reachers = self.reachers(object, parked);
         let reached = reached_pieces(parked, &reachers);
+        let before = cfg!(debug_assertions).then(|| parked.clone());
+        let already_free = free.len();
         let mut kept = Vec::new();
         for (mut parked, pieces) in std::mem::take(parked).into_iter().zip(reached) {
             if parked.commit > durable {
@@ -485,18 +557,20 @@ impl Owner {
             }
             self.drop_parked(&mut parked.entry);
         }
-        self.check_free(object, &kept, free);
+        if let Some(before) = before {
+            self.check_free(object, &before, &free[already_free..]);
+        }
         *parked = kept;
     }
 
     /// Looks once more whether anyone reaches what is given (Linux: the warning in `dax_disassociate_entry()`).
-    fn check_free(&self, object: u64, kept: &[Parked], free: &[Extent]) {
-        if cfg!(debug_assertions) {
-            for extent in free.iter().filter(|extent| extent.object == object) {
-                let twice = kept.iter().any(|kept| {
-                    kept.extent.block < extent.block + extent.len() && extent.block < kept.extent.block + kept.extent.len()
-                });
-                assert!(!twice, "{extent:?} is given away while part of it is kept");
+    fn check_free(&self, object: u64, before: &[Parked], free: &[Extent]) {
+        let reachers = self.reachers(object, before);
+        for (parked, pieces) in before.iter().zip(reached_pieces(before, &reachers)) {
+            for (piece, who) in pieces {
+                let part = parked.extent.part(piece.start, piece.end);
+                let given = free.iter().find(|free| free.block < part.block + part.len() && part.block < free.block + free.len());
+                assert!(given.is_none(), "{given:?} is given away while {:?} reaches it", reachers[who].way.pin);
             }
         }
     }
@@ -545,11 +619,33 @@ impl Owner {
     }
 
     /// Writes a parked extent where the next owner of this boot finds it.
-    fn keep_parked(&self, _extent: &Extent, _generation: u64, _commit: u64) -> Option<u32> {
-        None
+    fn keep_parked(&self, extent: &Extent, generation: u64, commit: u64) -> Option<u32> {
+        let record = ParkedRecord { extent: *extent, generation, commit };
+        lock(&self.busy.records).keep(&self.view.header, &record)
     }
 
-    fn drop_parked(&self, _entry: &mut Option<u32>) {}
+    fn drop_parked(&self, entry: &mut Option<u32>) {
+        if entry.is_some() {
+            lock(&self.busy.records).forget(&self.view.header, entry);
+        }
+    }
+
+    /// Takes over what a former incarnation had parked, oldest first. Its commits count as durable: what they freed is
+    /// free on the medium, or the caller says otherwise ([`BusyExtents::forget`]).
+    pub(crate) fn inherit(&self, mut records: Vec<ParkedRecord>, commit_high: u64) {
+        records.sort_by_key(|record| record.commit);
+        let mut set = lock(&self.busy.set);
+        set.commit = records.last().map_or(0, |youngest| youngest.commit).max(commit_high);
+        set.durable = set.commit;
+        self.view.header.prologue().commit_high.store(set.commit, Ordering::Relaxed);
+        for ParkedRecord { extent, generation, commit } in records {
+            let entry = self.keep_parked(&extent, generation, commit);
+            let (since, said) = (Instant::now(), 0);
+            let parked = Parked { extent, generation, commit, reached: true, inherited: true, since, said, entry };
+            set.by_object.entry(extent.object).or_default().push(parked);
+        }
+        self.busy.count(&set);
+    }
 }
 
 #[cfg(test)]

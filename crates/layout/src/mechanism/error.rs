@@ -76,6 +76,12 @@ pub enum AreaError {
         /// Who came.
         pid: u32,
     },
+    /// A holder joined through this invitation before.
+    #[error("a holder has joined through this invitation before: each serves once")]
+    JoinedBefore,
+    /// The area's owner died, or serves the area no more.
+    #[error("the owner of the area, process {0}, died or closed it")]
+    OwnerDied(u32),
     /// The process to be invited does not exist.
     #[error("there is no process {0} to invite")]
     NoProcess(u32),
@@ -99,6 +105,8 @@ impl AreaError {
             Self::Owned { .. } => Errno::BUSY,
             Self::NoHolder { .. } | Self::NoFile { .. } => Errno::NOBUFS,
             Self::NotInvited { .. } => Errno::PERM,
+            Self::JoinedBefore => Errno::ALREADY,
+            Self::OwnerDied(_) => Errno::OWNERDEAD,
             Self::NoProcess(_) => Errno::SRCH,
             Self::Forked => Errno::BADF,
         };
@@ -166,8 +174,8 @@ pub enum PinError {
     /// The layout belongs to another area.
     #[error("the layout of object {0} belongs to another area")]
     ForeignLayout(u64),
-    /// The area's owner died.
-    #[error("the owner of the area, process {0}, died")]
+    /// The area's owner died, or serves the area no more.
+    #[error("the owner of the area, process {0}, died or closed it")]
     OwnerDied(u32),
     /// The handle was inherited through a fork.
     #[error("this handle belongs to the process that forked this one")]

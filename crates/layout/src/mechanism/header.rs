@@ -21,6 +21,13 @@ pub(crate) const AREA_VERSION: u64 = 1;
 pub(crate) const FLAG_SHARED: u64 = 1;
 /// Every pin is refused (G12).
 pub(crate) const FLAG_LIMITED: u64 = 2;
+/// The area has a name, and outlives its owner.
+pub(crate) const FLAG_NAMED: u64 = 4;
+
+/// [`Prologue::owner_state`]: somebody serves the area, while he lives.
+pub(crate) const OWNER_SERVES: u64 = 0;
+/// [`Prologue::owner_state`]: nobody serves it any more, and nobody can pin.
+pub(crate) const OWNER_CLOSED: u64 = 1;
 
 /// The first record of the header.
 #[repr(C)]
@@ -36,10 +43,10 @@ pub(crate) struct Prologue {
     pub(crate) checksum: AtomicU64,
     /// Parked extents for which there was no [`ParkedEntry`] left: they die with the owner's memory.
     pub(crate) parked_lost: AtomicU64,
-    _pad: [AtomicU64; 5],
-    /// Milliseconds on the boot clock, coarse: the owner's sleeper writes it.
-    pub(crate) tick: AtomicU64,
-    _pad_tick: [AtomicU64; 7],
+    /// [`OWNER_SERVES`] or [`OWNER_CLOSED`].
+    pub(crate) owner_state: AtomicU64,
+    _pad: [AtomicU64; 4],
+    _pad_to_line: [AtomicU64; 8],
     /// Rung when a break recalls long-term pins.
     pub(crate) recall_bell: AtomicU64,
     _pad_recall: [AtomicU64; 7],
@@ -49,7 +56,9 @@ pub(crate) struct Prologue {
     pub(crate) generation_high: AtomicU64,
     /// No commit is younger.
     pub(crate) commit_high: AtomicU64,
-    _pad_high: [AtomicU64; 5],
+    /// Cells at and above this index were never used.
+    pub(crate) cells_used: AtomicU64,
+    _pad_high: [AtomicU64; 4],
 }
 
 // SAFETY: repr(C), words only.
@@ -138,6 +147,13 @@ pub(crate) struct ParkedEntry {
 
 // SAFETY: repr(C), words only.
 unsafe impl Record for ParkedEntry {}
+
+/// Tells damage from what was written: each word turns and mixes what came before it (FNV's prime, 64 bits).
+pub(crate) fn checksum(words: impl IntoIterator<Item = u64>) -> u64 {
+    words.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
+        (sum.rotate_left(23) ^ word).wrapping_mul(0x0000_0100_0000_01b3) ^ (word >> 32)
+    })
+}
 
 /// What can grow in the header.
 #[derive(Clone, Copy, Debug)]
@@ -244,7 +260,7 @@ mod tests {
             assert_eq!(words % 8, 0);
         }
         assert_eq!(Prologue::WORDS, 48);
-        assert_eq!(std::mem::offset_of!(Prologue, tick), 24 * 8);
+        assert_eq!(std::mem::offset_of!(Prologue, recall_bell), 32 * 8);
         assert_eq!(std::mem::offset_of!(Prologue, announcements_used), 40 * 8);
         assert_eq!(VoidMark::WORDS, 4);
     }

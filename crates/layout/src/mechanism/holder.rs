@@ -10,13 +10,13 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::sync::{Arc, Mutex, Ordering, ThisThread, lock, yield_now};
+use crate::sync::{Arc, Mutex, Ordering, ProcessClock, ThisThread, lock, yield_now};
 
 use super::announce::{Admission, Announced, Phase};
 use super::error::{LabelError, PinError, UnpinError};
-use super::fences::{self, Site};
+use super::fences::{self, Fences, Site};
 use super::header::Cell;
-use super::lanes::Lanes;
+use super::lanes::{EmptySlot, Lanes};
 use super::pin::{Access, Label, Pin, PinSpec, RawPin};
 use super::recall::Recalls;
 use super::segment::{Flags, LABEL_BYTES_MAX, Segment, Slot, SlotState, SlotUse, THREAD_BITS};
@@ -24,7 +24,7 @@ use super::sleeper::Sleeper;
 use super::until::Until;
 use super::view::{Layout, LayoutToken, View};
 use super::word::LayoutWord;
-use super::words::Table;
+use super::words::{At, Table};
 
 /// One party that pins. Make one for each process, or for each part of a program that may end on its own.
 pub struct Holder {
@@ -38,6 +38,8 @@ pub struct Holder {
     /// What the pin's path touches, close at hand.
     slots: Table<Slot>,
     cells: Table<Cell>,
+    fences: Fences,
+    pub(crate) clock: ProcessClock,
     /// The area's number; 0 in limited mode, which is no layout's.
     open_area: u64,
     lanes: Lanes,
@@ -46,13 +48,18 @@ pub struct Holder {
     pub(crate) on_leave: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// A slot that holds a pin.
-#[derive(Clone, Copy, Debug)]
+/// A slot that holds a pin, and the cell of the file. Both are the holder's tables' records: whoever has it has the
+/// holder.
+#[derive(Clone, Copy)]
 pub(crate) struct Held {
-    pub(crate) slot: u32,
-    pub(crate) cell: u32,
-    pub(crate) state: SlotState,
-    pub(crate) generation: u64,
+    slot: At<Slot>,
+    cell: At<Cell>,
+}
+
+/// Generation and label in one word.
+#[inline]
+fn stamp(before: LayoutWord, label: u16) -> u64 {
+    before.0 << 16 | u64::from(label)
 }
 
 /// What is to be pinned.
@@ -74,10 +81,16 @@ pub(crate) struct Reach {
     pub(crate) end: u64,
 }
 
-/// A pin on its way: a slot of its own, empty or with its wish in it.
+/// A pin on its way: a slot of the trying thread's lane, empty or with a wish in it.
 pub(crate) struct Attempt {
-    slot: u32,
-    state: SlotState,
+    slot: At<Slot>,
+    wish: Option<SlotState>,
+}
+
+impl Attempt {
+    pub(crate) fn at(place: EmptySlot) -> Self {
+        Self { slot: place.slot, wish: None }
+    }
 }
 
 /// How an attempt ended.
@@ -98,6 +111,8 @@ impl Holder {
         Self {
             slots: segment.slots(),
             cells: view.header.cells(),
+            fences: view.fences,
+            clock: view.clock,
             open_area: if view.limited { 0 } else { view.area },
             view,
             segment,
@@ -169,57 +184,37 @@ impl Holder {
         until: Option<Until>,
         mut resolve: impl FnMut() -> T,
     ) -> Result<(Held, T), PinError> {
-        let want = Want { layout, start: range.start, end: range.end, spec, beside: &[] };
-        let thread = ThisThread::get();
-        let (slot, state) = self.place(&want, thread)?;
-        if let Some(pinned) = self.pin_quietly(&want, slot, state, thread, &mut resolve) {
+        if let Some(pinned) = self.pin_quietly(layout, range.clone(), spec, &mut resolve) {
             return Ok(pinned);
         }
-        self.pin_slowly(&want, slot, until, resolve)
+        self.pin_slowly(layout, range, spec, until, resolve)
     }
 
-    /// Refuses what can never be pinned, then finds a slot for it.
-    #[inline]
-    pub(crate) fn place(&self, want: &Want<'_>, thread: ThisThread) -> Result<(u32, SlotState), PinError> {
-        if want.start >= want.end || want.layout.area != self.open_area || !self.view.process.holds() {
-            return Err(self.refusal(want));
-        }
-        self.lanes.empty_slot(&self.segment, &self.slots, want.layout.chain, thread)
-    }
-
-    #[cold]
-    fn refusal(&self, want: &Want<'_>) -> PinError {
-        if !self.view.process.holds() {
-            PinError::Forked
-        } else if want.layout.area != self.view.area {
-            PinError::ForeignLayout(want.layout.object)
-        } else if self.view.limited {
-            PinError::Limited
-        } else {
-            PinError::BadRange(want.start..want.end)
-        }
-    }
-
-    /// The pin of a file that nobody breaks: publish, fence, look, resolve, look.
+    /// The pin of a file that nobody breaks, in a slot at hand: publish, fence, look, resolve, look. Whatever is not as
+    /// usual is left to [`Holder::pin_slowly`], so that this path is a straight line.
     #[inline]
     fn pin_quietly<T>(
         &self,
-        want: &Want<'_>,
-        slot: u32,
-        state: SlotState,
-        thread: ThisThread,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
         resolve: &mut impl FnMut() -> T,
     ) -> Option<(Held, T)> {
-        let cell = self.cells.at(want.layout.cell);
+        let tick = self.clock.now();
+        if range.start >= range.end || layout.area != self.open_area || tick == 0 {
+            return None;
+        }
+        let place = self.lanes.slot_at_hand(layout.chain)?;
+        let cell = self.cell_of(layout);
+        // ORDER: Acquire pairs with the Release store in `Header::step`, here and below.
         let before = LayoutWord(cell.word.load(Ordering::Acquire));
         if before.breaks() > 0 {
             return None;
         }
-        let held = self.publish(want, slot, state, before.generation(), thread);
-        self.view.fences.light(Site::PinPublish);
-        // ORDER: Acquire pairs with the Release store in `Header::step`.
+        let held = self.publish(layout, range, spec, place, before, tick);
+        self.fences.light(Site::PinPublish);
         let quiet = cell.word.load(Ordering::Acquire) == before.0;
-        if quiet && cell.object.load(Ordering::Relaxed) == want.layout.object {
+        if quiet && cell.object.load(Ordering::Relaxed) == layout.object {
             let resolved = self.resolve(&held, resolve);
             if cell.word.load(Ordering::Relaxed) == before.0 {
                 return Some((held, resolved));
@@ -241,15 +236,34 @@ impl Holder {
         resolved
     }
 
+    /// Refuses what can never be pinned, then finds a slot for it.
+    pub(crate) fn place(&self, want: &Want<'_>, thread: ThisThread) -> Result<EmptySlot, PinError> {
+        if !self.clock.is_of_this_process() {
+            return Err(PinError::Forked);
+        }
+        if want.layout.area != self.view.area {
+            return Err(PinError::ForeignLayout(want.layout.object));
+        }
+        if self.view.limited {
+            return Err(PinError::Limited);
+        }
+        if want.start >= want.end {
+            return Err(PinError::BadRange(want.start..want.end));
+        }
+        self.lanes.empty_slot(&self.segment, &self.slots, want.layout.chain, thread)
+    }
+
     #[cold]
     fn pin_slowly<T>(
         &self,
-        want: &Want<'_>,
-        slot: u32,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
         until: Option<Until>,
         mut resolve: impl FnMut() -> T,
     ) -> Result<(Held, T), PinError> {
-        let mut attempt = self.attempt(slot);
+        let want = &Want { layout, start: range.start, end: range.end, spec, beside: &[] };
+        let mut attempt = Attempt::at(self.place(want, ThisThread::get())?);
         let mut last = None;
         loop {
             let (announced, at) = match self.try_once(want, &mut attempt, &mut resolve)? {
@@ -282,9 +296,9 @@ impl Holder {
         behind: &Announced,
     ) -> Option<PinError> {
         use crate::sync::Woke;
-        let word = &self.cells.at(layout.cell).word;
+        let word = &self.cell_of(layout).word;
         let slice = self.sleeper.backstop(until.deadline());
-        match self.view.fences.futex().wait(word, at.futex_value(), slice) {
+        match self.fences.futex().wait(word, at.futex_value(), slice) {
             Woke::Interrupted if until.is_interruptible() => Some(PinError::Interrupted),
             Woke::TimedOut if until.has_passed() => {
                 Some(PinError::TimedOut { object: behind.object, range: behind.start..behind.end })
@@ -292,11 +306,6 @@ impl Holder {
             Woke::TimedOut => self.view.dead_owner().map(PinError::OwnerDied),
             _ => None,
         }
-    }
-
-    pub(crate) fn attempt(&self, slot: u32) -> Attempt {
-        let state = SlotState(self.slots.at(slot).state.load(Ordering::Relaxed));
-        Attempt { slot, state }
     }
 
     /// Publishes and looks, until the pin is in or a break is in its way.
@@ -307,13 +316,16 @@ impl Holder {
         resolve: &mut impl FnMut() -> T,
     ) -> Result<Tried<T>, PinError> {
         let thread = ThisThread::get();
-        let cell = self.cells.at(want.layout.cell);
-        let wished = attempt.state.usage() == SlotUse::Wish;
+        let cell = self.cell_of(want.layout);
+        let wished = attempt.wish.is_some();
         loop {
             let before = self.view.header.word(want.layout.cell);
-            let held = self.publish(want, attempt.slot, attempt.state, before.generation(), thread);
-            attempt.state = held.state.cleared();
-            self.view.fences.light(Site::PinPublish);
+            if let Some(wish) = attempt.wish.take() {
+                self.slot_at(attempt.slot).state.store(wish.cleared().0, Ordering::Relaxed);
+            }
+            let place = self.lanes.again(&self.segment, attempt.slot, thread)?;
+            let held = self.publish(want.layout, want.start..want.end, want.spec, place, before, self.clock.now());
+            self.fences.light(Site::PinPublish);
             let now = self.view.header.word(want.layout.cell);
             let known = cell.object.load(Ordering::Relaxed) == want.layout.object;
             let verdict = match known && now == before {
@@ -337,7 +349,8 @@ impl Holder {
             self.unpin(&held);
             if !known {
                 self.fulfilled(wished);
-                return Err(PinError::Stale(want.layout.object));
+                let stale = PinError::Stale(want.layout.object);
+                return Err(self.view.dead_owner().map_or(stale, PinError::OwnerDied));
             }
             yield_now();
         }
@@ -346,7 +359,7 @@ impl Holder {
     /// Tells the break that waits for a wish that it is one no longer.
     fn fulfilled(&self, wished: bool) {
         if wished {
-            self.view.fences.ring(Site::WakeWish, self.segment.bell());
+            self.fences.ring(Site::WakeWish, self.segment.bell());
         }
     }
 
@@ -401,83 +414,109 @@ impl Holder {
         })
     }
 
-    /// Writes a slot's words, then the one word that makes it a pin.
+    /// Writes an empty slot's words, then the one word that makes it a pin.
     #[inline]
-    fn publish(&self, want: &Want<'_>, index: u32, state: SlotState, generation: u64, thread: ThisThread) -> Held {
-        let slot = self.slots.at(index);
-        if !state.is_empty() {
-            slot.state.store(state.cleared().0, Ordering::Relaxed);
-        }
-        // ORDER: pairs with the Acquire fence in `Segment::read`: who reads a new word reads that the old pin is gone.
-        fences::local(Site::SlotRewrite, Ordering::Release);
-        self.write_slot(want, index, generation, thread);
-        let next = state.next_held(want.spec.flags);
+    fn publish(
+        &self,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        place: EmptySlot,
+        before: LayoutWord,
+        tick: u64,
+    ) -> Held {
+        let slot = self.write_slot(layout, range, spec, place, before, tick);
         // ORDER: Release pairs with the Acquire load of the state in `Segment::read`.
-        slot.state.store(next.0, Ordering::Release);
-        Held { slot: index, cell: want.layout.cell, state: next, generation }
+        slot.state.store(SlotState::held(place.version, spec.flags).0, Ordering::Release);
+        Held { slot: place.slot, cell: layout.at }
     }
 
     #[inline]
-    fn write_slot(&self, want: &Want<'_>, index: u32, generation: u64, thread: ThisThread) {
-        let slot = self.slots.at(index);
-        slot.object.store(want.layout.object, Ordering::Relaxed);
-        slot.start.store(want.start, Ordering::Relaxed);
-        slot.end.store(want.end, Ordering::Relaxed);
-        slot.stamp.store(generation << 16 | u64::from(want.spec.label.0), Ordering::Relaxed);
-        slot.since.store(self.view.tick() << THREAD_BITS | u64::from(thread.number), Ordering::Relaxed);
+    fn write_slot(
+        &self,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        place: EmptySlot,
+        before: LayoutWord,
+        tick: u64,
+    ) -> &Slot {
+        let slot = self.slot_at(place.slot);
+        // ORDER: pairs with the Acquire fence in `Segment::read`: who reads a new word reads that the old pin is gone.
+        fences::local(Site::SlotRewrite, Ordering::Release);
+        slot.object.store(layout.object, Ordering::Relaxed);
+        slot.start.store(range.start, Ordering::Relaxed);
+        slot.end.store(range.end, Ordering::Relaxed);
+        slot.stamp.store(stamp(before, spec.label.0), Ordering::Relaxed);
+        slot.since.store(tick << THREAD_BITS | u64::from(place.thread), Ordering::Relaxed);
+        slot
     }
 
     /// Leaves word that this pin waits, so that the next break lets it in first (G3).
     pub(crate) fn wish(&self, want: &Want<'_>, attempt: &mut Attempt) {
-        fences::local(Site::SlotRewrite, Ordering::Release);
-        self.write_slot(want, attempt.slot, 0, ThisThread::get());
-        attempt.state = attempt.state.next_wish(want.spec.flags);
+        let Ok(place) = self.lanes.again(&self.segment, attempt.slot, ThisThread::get()) else { return };
+        let range = want.start..want.end;
+        let slot = self.write_slot(want.layout, range, want.spec, place, LayoutWord::quiet(0), self.clock.now());
+        let wish = SlotState::wish(place.version, want.spec.flags);
         // ORDER: Release pairs with the Acquire load of the state in `Segment::read`.
-        self.slots.at(attempt.slot).state.store(attempt.state.0, Ordering::Release);
+        slot.state.store(wish.0, Ordering::Release);
+        attempt.wish = Some(wish);
     }
 
     /// Takes a wish back, if there is one.
     pub(crate) fn withdraw(&self, attempt: &mut Attempt) {
-        if attempt.state.is_empty() {
-            return;
-        }
-        attempt.state = attempt.state.cleared();
-        self.slots.at(attempt.slot).state.store(attempt.state.0, Ordering::Release);
-        self.view.fences.ring(Site::WakeWish, self.segment.bell());
+        let Some(wish) = attempt.wish.take() else { return };
+        self.slot_at(attempt.slot).state.store(wish.cleared().0, Ordering::Release);
+        self.fences.ring(Site::WakeWish, self.segment.bell());
     }
 
     /// Clears the slot, and rings if somebody may wait for it.
     #[inline]
     pub(crate) fn unpin(&self, held: &Held) {
-        self.clear(held);
-        self.left(held.cell, held.generation);
+        let generation = self.clear(held);
+        // SAFETY: as in `slot_of`.
+        self.left(unsafe { held.cell.get() }, generation);
+    }
+
+    /// The slot of a pin of this holder.
+    #[inline]
+    pub(crate) fn slot_of(&self, held: &Held) -> &Slot {
+        self.slot_at(held.slot)
     }
 
     #[inline]
-    pub(crate) fn clear(&self, held: &Held) {
+    fn slot_at(&self, slot: At<Slot>) -> &Slot {
+        // SAFETY: slots come from `lanes` of this holder, whose table `slots` it keeps.
+        unsafe { slot.get() }
+    }
+
+    /// The cell of a layout of this area.
+    #[inline]
+    fn cell_of(&self, layout: &Layout) -> &Cell {
+        debug_assert_eq!(layout.area, self.view.area);
+        // SAFETY: every caller has compared the layout's area with ours. Its number is one mapping's alone, so the cell
+        // lies in the table `cells`, which this holder keeps.
+        unsafe { layout.at.get() }
+    }
+
+    /// Clears the slot; the generation that the pin was of.
+    #[inline]
+    pub(crate) fn clear(&self, held: &Held) -> u64 {
+        let slot = self.slot_of(held);
+        let generation = slot.stamp.load(Ordering::Relaxed) >> 16;
+        let state = SlotState(slot.state.load(Ordering::Relaxed));
         // ORDER: Release: what was copied under the pin is seen by who sees the slot empty.
-        self.slots.at(held.slot).state.store(held.state.cleared().0, Ordering::Release);
+        slot.state.store(state.cleared().0, Ordering::Release);
+        generation
     }
 
     /// The second half of an unpin: fence, look, ring.
     #[inline]
-    pub(crate) fn left(&self, cell: u32, generation: u64) {
-        self.view.fences.light(Site::UnpinClear);
-        if self.is_older(cell, generation) {
-            self.view.fences.ring(Site::WakeUnpin, self.segment.bell());
+    pub(crate) fn left(&self, cell: &Cell, generation: u64) {
+        self.fences.light(Site::UnpinClear);
+        if is_older(cell, generation) {
+            self.fences.ring(Site::WakeUnpin, self.segment.bell());
         }
-    }
-
-    pub(crate) fn is_waited_for(&self, held: &Held) -> bool {
-        self.is_older(held.cell, held.generation)
-    }
-
-    /// Whether somebody may wait for a pin of this generation. Asked after the fence that follows the clear.
-    #[inline]
-    fn is_older(&self, cell: u32, generation: u64) -> bool {
-        // ORDER: relaxed; the fence before it orders it after the clear. It pairs with the break's fence between
-        // raising `waited` and scanning: either the break sees the slot empty, or this load sees `waited` raised.
-        generation < self.cells.at(cell).waited.load(Ordering::Relaxed)
     }
 
     /// Gives back a pin that travelled as a number.
@@ -485,11 +524,11 @@ impl Holder {
     /// # Errors
     /// [`UnpinError::NotHeld`] if it was given back before: a double unpin changes nothing.
     pub fn unpin_raw(&self, raw: RawPin) -> Result<(), UnpinError> {
-        if !self.view.process.holds() {
+        if !self.clock.is_of_this_process() {
             return Err(UnpinError::Forked);
         }
         let geometry = self.segment.geometry();
-        if raw.slot >= geometry.slots_max() || raw.cell >= geometry.files_max {
+        if raw.holder != self.lanes.id() || raw.slot >= geometry.slots_max() || raw.cell >= geometry.files_max {
             return Err(UnpinError::NotHeld);
         }
         let slot = self.slots.at(raw.slot);
@@ -502,7 +541,7 @@ impl Holder {
             // ORDER: as in `unpin`. The exchange lets one of two who give back the same pin win.
             match slot.state.compare_exchange(state.0, state.cleared().0, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => {
-                    self.left(raw.cell, generation);
+                    self.left(self.cells.at(raw.cell), generation);
                     return Ok(());
                 }
                 Err(now) => state = SlotState(now),
@@ -510,10 +549,32 @@ impl Holder {
         }
     }
 
+    /// Clears the slots of pins that leave as one, then fences once, then looks for each (T2).
+    pub(crate) fn unpin_together(&self, pins: &[Held]) {
+        let cleared: Vec<(&Held, u64)> = pins.iter().rev().map(|held| (held, self.clear(held))).collect();
+        self.fences.light(Site::UnpinClear);
+        // SAFETY: as in `slot_at`: the pins are this holder's.
+        let waited_for = |(held, generation): &(&Held, u64)| is_older(unsafe { held.cell.get() }, *generation);
+        if cleared.iter().any(waited_for) {
+            self.fences.ring(Site::WakeUnpin, self.segment.bell());
+        }
+    }
+
     /// Adds flags to a pin that is held.
-    pub(crate) fn flag(&self, held: &mut Held, more: Flags) {
-        held.state = held.state.with(more);
-        self.slots.at(held.slot).state.store(held.state.0, Ordering::Release);
+    pub(crate) fn flag(&self, held: &Held, more: Flags) {
+        let state = &self.slot_of(held).state;
+        state.store(SlotState(state.load(Ordering::Relaxed)).with(more).0, Ordering::Release);
+    }
+
+    /// A held pin as a number.
+    pub(crate) fn raw(&self, held: &Held) -> RawPin {
+        let state = SlotState(self.slot_of(held).state.load(Ordering::Relaxed));
+        RawPin {
+            holder: self.lanes.id(),
+            slot: self.slots.index_of(held.slot),
+            cell: self.cells.index_of(held.cell),
+            version: state.version(),
+        }
     }
 
     /// Interns a text for people: through which engine a pin moves, and what for. The same pair gives the same label.
@@ -552,11 +613,15 @@ impl Holder {
             return Err(PinError::Stale(token.object));
         }
         let chain = geometry.chain_of(token.object);
-        Ok(Layout { object: token.object, area: self.view.area, cell: token.cell, chain, _keep: None })
+        let at = self.cells.place(token.cell);
+        Ok(Layout { object: token.object, area: self.view.area, cell: token.cell, chain, at, _keep: None })
     }
 
     /// How many pins of this holder are held, those given up included.
     pub fn pins(&self) -> usize {
+        if !self.clock.is_of_this_process() {
+            return 0;
+        }
         self.segment.all().filter(|pin| pin.state.usage() == SlotUse::Held).count()
     }
 
@@ -570,6 +635,14 @@ impl Holder {
         let spec = PinSpec::device(access).labelled(label);
         PinSpec { flags: spec.flags.and(Flags::LONG_TERM).and(Flags::HANDED_OVER), ..spec }
     }
+}
+
+/// Whether somebody may wait for a pin of this generation. Asked after the fence that follows the clear.
+#[inline]
+fn is_older(cell: &Cell, generation: u64) -> bool {
+    // ORDER: relaxed; the fence before it orders it after the clear. It pairs with the break's fence between raising
+    // `waited` and scanning: either the break sees the slot empty, or this load sees `waited` raised.
+    generation < cell.waited.load(Ordering::Relaxed)
 }
 
 /// Unpins if `resolve` panics.
@@ -586,7 +659,7 @@ impl Drop for Leaving<'_> {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if !self.view.process.holds() {
+        if !self.clock.is_of_this_process() {
             return;
         }
         if let Some(leave) = &self.on_leave {

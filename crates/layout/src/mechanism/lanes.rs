@@ -8,13 +8,15 @@
 //! Lock order  `blocks` of the lane, then `grow`.
 
 use std::collections::HashMap;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicPtr;
 
-use crate::sync::{AtomicU32, Mutex, Ordering, ThisThread, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, ThisThread, lock, note, noted};
 
 use super::error::PinError;
 use super::segment::{Segment, Slot, SlotState};
-use super::words::Table;
+use super::words::{At, Table};
 
 /// Threads that may pin through one holder.
 const LANES_MAX: usize = 4096;
@@ -25,15 +27,22 @@ const BLOCKS_TRIED: usize = 4;
 
 /// The lanes of one holder.
 pub(crate) struct Lanes {
+    /// Under which threads note their lane; no other holder of this process has it.
+    id: u64,
     table: Box<[OnceLock<Box<Lane>>]>,
     grow: Mutex<()>,
 }
 
 struct Lane {
-    /// For each chain the slot that was used last, plus one.
-    cursors: Box<[AtomicU32]>,
+    /// The version that was given last. Counted here and not in the slot, so that a pin need not wait for what the
+    /// last unpin stored.
+    version: AtomicU64,
+    /// The number of the thread that has the lane.
+    thread: AtomicU32,
+    /// For each chain the slot that was used last, if one was.
+    cursors: Box<[AtomicPtr<Slot>]>,
     /// The lane's blocks in each chain.
-    blocks: std::sync::Mutex<HashMap<u32, Blocks>>,
+    blocks: Mutex<HashMap<u32, Blocks>>,
 }
 
 #[derive(Default)]
@@ -43,16 +52,62 @@ struct Blocks {
     turn: usize,
 }
 
-/// An empty slot, and its state.
-pub(crate) type EmptySlot = (u32, SlotState);
+/// A slot that is empty, and the version it will be.
+#[derive(Clone, Copy)]
+pub(crate) struct EmptySlot {
+    pub(crate) slot: At<Slot>,
+    pub(crate) version: u64,
+    /// The number of the thread that fills it.
+    pub(crate) thread: u32,
+}
 
 impl Lanes {
     pub(crate) fn new() -> Self {
-        Self { table: (0..LANES_MAX).map(|_| OnceLock::new()).collect(), grow: Mutex::new(()) }
+        #[allow(clippy::disallowed_types, reason = "a counter, no part of a protocol")]
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, table: (0..LANES_MAX).map(|_| OnceLock::new()).collect(), grow: Mutex::new(()) }
+    }
+
+    /// A number that no other holder of this process has or will have.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The slot that the running thread used last in `chain`, if it is empty again.
+    #[inline]
+    pub(crate) fn slot_at_hand(&self, chain: u32) -> Option<EmptySlot> {
+        let lane = self.noted_lane()?;
+        let slot = At::new(NonNull::new(lane.cursors.get(chain as usize)?.load(Ordering::Relaxed))?);
+        // SAFETY: cursors point into the slots of the segment, which the holder keeps as it keeps these lanes.
+        let empty = is_empty(unsafe { slot.get() });
+        empty.then(|| lane.empty_slot(slot))
+    }
+
+    /// The running thread's lane, if that is what the thread noted last.
+    #[inline]
+    fn noted_lane(&self) -> Option<&Lane> {
+        let lane = noted(self.id)?.cast::<Lane>();
+        // SAFETY: only `own_lane` notes under this id, which no other `Lanes` has or will have, and what it notes is a
+        // lane in `table`: boxed, and never removed while `self` lives.
+        Some(unsafe { lane.as_ref() })
+    }
+
+    /// The running thread's lane.
+    fn own_lane(&self, segment: &Segment, thread: ThisThread) -> Result<&Lane, PinError> {
+        if let Some(lane) = self.noted_lane() {
+            return Ok(lane);
+        }
+        let Some(lane) = self.table.get(thread.lane as usize) else {
+            return Err(PinError::TooManyThreads { threads_max: LANES_MAX as u32 });
+        };
+        let lane: &Lane = lane.get_or_init(|| Box::new(Lane::new(segment.geometry().chains)));
+        lane.thread.store(thread.number, Ordering::Relaxed);
+        note(self.id, NonNull::from(lane).cast());
+        Ok(lane)
     }
 
     /// An empty slot in `chain` for the running thread to fill.
-    #[inline]
     pub(crate) fn empty_slot(
         &self,
         segment: &Segment,
@@ -60,16 +115,17 @@ impl Lanes {
         chain: u32,
         thread: ThisThread,
     ) -> Result<EmptySlot, PinError> {
-        if let Some(lane) = self.table.get(thread.lane as usize).and_then(OnceLock::get) {
-            let cursor = lane.cursors[chain as usize].load(Ordering::Relaxed);
-            if let Some(found) = cursor.checked_sub(1).and_then(|slot| empty(slots, slot)) {
-                return Ok(found);
-            }
+        match self.slot_at_hand(chain) {
+            Some(found) => Ok(found),
+            None => self.search(segment, slots, chain, thread),
         }
-        self.search(segment, slots, chain, thread)
     }
 
-    #[cold]
+    /// The same slot of the running thread's lane, as another version.
+    pub(crate) fn again(&self, segment: &Segment, slot: At<Slot>, thread: ThisThread) -> Result<EmptySlot, PinError> {
+        Ok(self.own_lane(segment, thread)?.empty_slot(slot))
+    }
+
     fn search(
         &self,
         segment: &Segment,
@@ -77,14 +133,8 @@ impl Lanes {
         chain: u32,
         thread: ThisThread,
     ) -> Result<EmptySlot, PinError> {
-        let Some(lane) = self.table.get(thread.lane as usize) else {
-            return Err(PinError::TooManyThreads { threads_max: LANES_MAX as u32 });
-        };
-        let lane = lane.get_or_init(|| {
-            let chains = segment.geometry().chains;
-            Box::new(Lane { cursors: zeroed_cursors(chains), blocks: Default::default() })
-        });
-        let mut blocks = lane.blocks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lane = self.own_lane(segment, thread)?;
+        let mut blocks = lock(&lane.blocks);
         let blocks = blocks.entry(chain).or_default();
         let found = match blocks.search(segment, slots, BLOCKS_TRIED) {
             Some(found) => found,
@@ -92,15 +142,16 @@ impl Lanes {
                 Some(block) => {
                     blocks.own.push(block);
                     let first = segment.slots_of(block).start;
-                    empty(slots, first).ok_or(PinError::Damaged)?
+                    is_empty(slots.at(first)).then_some(first).ok_or(PinError::Damaged)?
                 }
                 None => blocks.search(segment, slots, usize::MAX).ok_or(PinError::NoSlot {
                     slots_max: segment.geometry().slots_max(),
                 })?,
             },
         };
-        lane.cursors[chain as usize].store(found.0 + 1, Ordering::Relaxed);
-        Ok(found)
+        let found = slots.place(found);
+        lane.cursors[chain as usize].store(found.address().as_ptr(), Ordering::Relaxed);
+        Ok(lane.empty_slot(found))
     }
 
     /// Takes a new block and hangs it at the head of `chain`; `None` when all are taken.
@@ -124,12 +175,32 @@ impl Lanes {
     }
 }
 
+impl Lane {
+    fn new(chains: u32) -> Self {
+        Self {
+            version: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
+            cursors: (0..chains).map(|_| AtomicPtr::default()).collect(),
+            blocks: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// A slot of this lane, as a version that none of its slots has had. Only the lane's thread counts (L1), so a load
+    /// and a store do.
+    #[inline]
+    fn empty_slot(&self, slot: At<Slot>) -> EmptySlot {
+        let version = self.version.load(Ordering::Relaxed) + 1;
+        self.version.store(version, Ordering::Relaxed);
+        EmptySlot { slot, version, thread: self.thread.load(Ordering::Relaxed) }
+    }
+}
+
 impl Blocks {
     /// Looks for an empty slot in at most `tries` blocks, going on where the last search ended.
-    fn search(&mut self, segment: &Segment, slots: &Table<Slot>, tries: usize) -> Option<EmptySlot> {
+    fn search(&mut self, segment: &Segment, slots: &Table<Slot>, tries: usize) -> Option<u32> {
         for _ in 0..tries.min(self.own.len()) {
             let block = self.own[self.turn % self.own.len()];
-            if let Some(found) = segment.slots_of(block).find_map(|slot| empty(slots, slot)) {
+            if let Some(found) = segment.slots_of(block).find(|slot| is_empty(slots.at(*slot))) {
                 return Some(found);
             }
             self.turn = (self.turn + 1) % self.own.len();
@@ -138,14 +209,8 @@ impl Blocks {
     }
 }
 
-/// The slot's state if it is empty.
 #[inline]
-fn empty(slots: &Table<Slot>, slot: u32) -> Option<EmptySlot> {
+fn is_empty(slot: &Slot) -> bool {
     // ORDER: Acquire pairs with the Release store that cleared the slot, perhaps on another thread.
-    let state = SlotState(slots.at(slot).state.load(Ordering::Acquire));
-    state.is_empty().then_some((slot, state))
-}
-
-fn zeroed_cursors(chains: u32) -> Box<[AtomicU32]> {
-    (0..chains).map(|_| AtomicU32::new(0)).collect()
+    SlotState(slot.state.load(Ordering::Acquire)).is_empty()
 }

@@ -239,7 +239,7 @@ impl LayoutBreak {
     }
 
     fn check_process(&self) -> Result<(), BreakError> {
-        if self.owner.view.process.holds() { Ok(()) } else { Err(BreakError::Forked) }
+        if self.owner.view.clock.is_of_this_process() { Ok(()) } else { Err(BreakError::Forked) }
     }
 
     fn busy(&self, way: &InTheWay) -> BreakError {
@@ -344,30 +344,37 @@ impl LayoutBreak {
 
     /// What is to be seen without announcing anything.
     fn glance(&self) -> Glance {
-        let found = self.owner.first_in_the_way(&self.targets, |member, index, pin| match pin.state.usage() {
-            SlotUse::Wish => self.is_due(member, pin),
-            _ => self.counts_at_first(member, pin) && self.is_in(index, pin),
-        });
-        match found {
-            None => Glance::Nothing,
-            Some(way) if way.pin.state.usage() == SlotUse::Wish => Glance::Wish(way),
-            Some(way) => Glance::Pin(way),
+        if let Some(way) = self.due_wish() {
+            return Glance::Wish(way);
         }
+        let found = self
+            .owner
+            .first_in_the_way(&self.targets, |member, index, pin| self.counts_at_first(member, pin) && self.is_in(index, pin));
+        found.map_or(Glance::Nothing, Glance::Pin)
+    }
+
+    /// A wish that has nothing left to wait for, and whose grace is not over.
+    fn due_wish(&self) -> Option<InTheWay> {
+        let now = boot_ms();
+        // Only the end of a break makes a wish due, so most of the time there is nothing to look for.
+        let in_grace = |target: &Target| {
+            // ORDER: relaxed; it only bounds a courtesy.
+            now < self.owner.view.header.cell(target.layout.cell).ended.load(Ordering::Relaxed) + GRACE_MS
+        };
+        if !self.targets.iter().any(in_grace) {
+            return None;
+        }
+        self.owner.first_in_the_way(&self.targets, |member, index, pin| {
+            pin.state.usage() == SlotUse::Wish
+                && in_grace(&self.targets[index])
+                && !member.is_gone()
+                && !self.owner.is_broken(pin.object, pin.start, pin.end)
+        })
     }
 
     fn counts_at_first(&self, member: &Member, pin: &Reading) -> bool {
         let device = pin.state.flags().has(Flags::DEVICE);
         self.owner.is_live(member, pin) && (self.policy == Policy::Wait && device)
-    }
-
-    /// Whether a wish has nothing left to wait for, and its grace is not over.
-    fn is_due(&self, member: &Member, pin: &Reading) -> bool {
-        if member.is_gone() || self.owner.is_broken(pin.object, pin.start, pin.end) {
-            return false;
-        }
-        let target = self.targets.iter().find(|target| target.layout.object == pin.object);
-        let ended = target.map_or(0, |target| self.owner.view.header.cell(target.layout.cell).ended.load(Ordering::Relaxed));
-        boot_ms() < ended + GRACE_MS
     }
 
     /// Whether the pin reaches what is in the file, not only what was parked since it was made.
@@ -460,6 +467,9 @@ impl LayoutBreak {
 
     /// Takes the announcement back; the break may set out again.
     fn withdraw(&mut self) {
+        if !self.owner.view.clock.is_of_this_process() {
+            return;
+        }
         if let Some(id) = self.id.take() {
             self.owner.end(id);
         }
@@ -480,9 +490,7 @@ impl Asleep {
 
 impl Drop for LayoutBreak {
     fn drop(&mut self) {
-        if self.owner.view.process.holds() {
-            self.withdraw();
-        }
+        self.withdraw();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The mechanism: everything that the models check. It takes the machine from `crate::sync` alone.
 
+#![deny(clippy::disallowed_types)]
+
 pub(crate) mod announce;
 pub(crate) mod attribution;
 pub(crate) mod breaks;
@@ -13,7 +15,9 @@ pub(crate) mod lanes;
 pub(crate) mod layout_break;
 pub(crate) mod marks;
 pub(crate) mod owner;
+pub(crate) mod parked_records;
 pub(crate) mod pin;
+pub(crate) mod quarantine;
 pub(crate) mod recall;
 pub(crate) mod segment;
 pub(crate) mod sleeper;

@@ -32,17 +32,36 @@ pub(crate) struct Member {
     /// The holder is in this process: its thread numbers are ours.
     pub(crate) local: bool,
     pub(crate) liveness: Box<dyn Liveness>,
-    /// Set once the holder is gone: its device pins are in quarantine, its other pins are over.
+    /// [`HERE`], [`LEAVING`], [`GONE`] or [`SETTLED`]; only grows.
     gone: AtomicU32,
 }
 
+/// The holder pins.
+const HERE: u32 = 0;
+/// The holder is gone: its device pins are in quarantine, its other pins are over.
+const LEAVING: u32 = 1;
+/// The same, and the header says so.
+const GONE: u32 = 2;
+/// Nothing in the segment counts, or will.
+const SETTLED: u32 = 3;
+
 impl Member {
     pub(crate) fn new(segment: Arc<Segment>, index: u32, local: bool, liveness: Box<dyn Liveness>) -> Self {
-        Self { segment, index, local, liveness, gone: AtomicU32::new(0) }
+        Self { segment, index, local, liveness, gone: AtomicU32::new(HERE) }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire) != 0
+        self.gone.load(Ordering::Acquire) != HERE
+    }
+
+    fn is_settled(&self) -> bool {
+        self.gone.load(Ordering::Acquire) == SETTLED
+    }
+
+    /// Whether it was this caller who took the holder from one state to the next.
+    fn pass(&self, from: u32, to: u32) -> bool {
+        // ORDER: Release pairs with the Acquire in `is_gone`: who is woken afterwards sees it.
+        self.gone.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -57,6 +76,8 @@ pub(crate) struct Owner {
     members: Mutex<Arc<[Arc<Member>]>>,
     cells: Mutex<Cells>,
     pub(crate) marks: Marks,
+    /// Dropped with the owner: what tells others that nobody serves the area any more.
+    pub(crate) keep: Option<Box<dyn Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -79,7 +100,7 @@ struct KeepCell {
 
 impl Drop for KeepCell {
     fn drop(&mut self) {
-        if let Some(owner) = self.owner.upgrade() {
+        if let Some(owner) = self.owner.upgrade().filter(|owner| owner.view.clock.is_of_this_process()) {
             owner.give_back_cell(self.object);
         }
     }
@@ -125,11 +146,17 @@ impl Owner {
             members: Mutex::new(Arc::new([])),
             cells: Mutex::new(Cells::default()),
             marks: Marks::default(),
+            keep: None,
         }
     }
 
     /// The members as they are now.
+    ///
+    /// After a fork the child sees none: it has not their memory, nor would the locks be free for sure.
     pub(crate) fn members(&self) -> Arc<[Arc<Member>]> {
+        if !self.view.clock.is_of_this_process() {
+            return Arc::new([]);
+        }
         Arc::clone(&lock(&self.members))
     }
 
@@ -141,11 +168,11 @@ impl Owner {
     }
 
     /// Takes a member out whose segment holds no pin that counts.
-    pub(crate) fn unlink(&self, index: u32) {
+    fn unlink(&self, gone: &Member) {
         let mut members = lock(&self.members);
-        *members = members.iter().filter(|member| member.index != index).cloned().collect();
+        *members = members.iter().filter(|member| !std::ptr::eq(&***member, gone)).cloned().collect();
         drop(members);
-        self.marks.forget_segment(&self.view.header, index);
+        self.marks.forget_segment(&self.view.header, gone.index);
     }
 
     /// The first pin that `counts`, member by member, with the bell as it was before the scan.
@@ -171,6 +198,8 @@ impl Owner {
         pin.state.usage() == SlotUse::Held
             && (pin.state.flags().has(Flags::DEVICE) || !member.is_gone())
             && !self.marks.is_void(PinKey::of(member.index, pin))
+            // Looked at last: the marks of a segment are forgotten after it is settled.
+            && !member.is_settled()
     }
 
     /// Notes that a holder is gone (G8): copies of a dead process are over, device pins stay, in quarantine. Gives
@@ -178,33 +207,42 @@ impl Owner {
     ///
     /// Returns whether it was.
     pub(crate) fn reap_if_dead(&self, member: &Member) -> bool {
-        if member.is_gone() || member.liveness.is_alive() {
-            return false;
+        let died = !member.is_gone() && !member.liveness.is_alive();
+        if died {
+            self.holder_left(member);
         }
-        self.holder_left(member);
-        true
+        died
     }
 
     /// The holder is gone, by its own word or by its death.
     pub(crate) fn holder_left(&self, member: &Member) {
-        // ORDER: Release pairs with the Acquire in `is_gone`: who is woken below sees it.
-        member.gone.store(1, Ordering::Release);
-        self.view.header.holder(member.index).state.store(HOLDER_GONE, Ordering::Release);
-        self.view.fences.ring(Site::WakeReaped, member.segment.bell());
-        self.settle(member);
+        // Only one notes it, and nobody settles it before the header says so: afterwards its place may be another's.
+        if member.pass(HERE, LEAVING) {
+            self.view.header.holder(member.index).state.store(HOLDER_GONE, Ordering::Release);
+            member.pass(LEAVING, GONE);
+            self.view.fences.ring(Site::WakeReaped, member.segment.bell());
+            self.settle(member);
+        }
     }
 
     /// Gives the segment of a gone holder back once nothing in it counts.
     pub(crate) fn settle(&self, member: &Member) {
-        if member.is_gone() && !member.segment.all().any(|pin| self.is_live(member, &pin)) {
-            self.unlink(member.index);
+        let counts = |pin: Reading| self.is_live(member, &pin);
+        if member.is_gone() && !member.segment.all().any(counts) && member.pass(GONE, SETTLED) {
+            self.unlink(member);
+            // Who read of a void mark that is forgotten now, and sleeps for it, is woken.
+            self.view.fences.ring(Site::WakeReaped, member.segment.bell());
+            // The place is free before its file goes: a crash in between leaves a file that nobody names.
             self.view.header.holder(member.index).state.store(HOLDER_FREE, Ordering::Release);
+            member.liveness.settled();
         }
     }
 
     /// Declares a pin void: no device reaches it any more, or an operator says so (M2).
     pub(crate) fn void(&self, member: &Member, pin: &Reading) -> bool {
-        let marked = self.mark(member, pin, VOID);
+        // A living holder of this process clears its slot itself: that is us. Any other's slot is its own.
+        let cleared = member.local && !member.is_gone() && member.segment.clear(pin);
+        let marked = cleared || self.mark(member, pin, VOID);
         if marked {
             self.view.fences.ring(Site::WakeVoid, member.segment.bell());
             self.settle(member);
@@ -218,7 +256,11 @@ impl Owner {
     }
 
     fn mark(&self, member: &Member, pin: &Reading, kind: u64) -> bool {
-        let members = self.members();
+        // Under the lock, so that no mark is made for a member that is taken out: its place may be another's by now.
+        let members = lock(&self.members);
+        if !members.iter().any(|other| std::ptr::eq(&**other, member)) {
+            return true;
+        }
         let segment_of = |index| members.iter().find(|m| m.index == index).map(|m| &*m.segment);
         self.marks.set(&self.view.header, PinKey::of(member.index, pin), kind, segment_of)
     }
@@ -282,6 +324,9 @@ impl Owner {
         if object == 0 {
             return Err(AreaError::ZeroObject);
         }
+        if !self.view.clock.is_of_this_process() {
+            return Err(AreaError::Forked);
+        }
         let mut cells = lock(&self.cells);
         let (cell, keep) = match cells.by_object.get(&object) {
             Some((cell, keep)) => (*cell, keep.upgrade()),
@@ -290,7 +335,8 @@ impl Owner {
         let keep = keep.unwrap_or_else(|| Arc::new(KeepCell { owner: Arc::downgrade(self), object }));
         cells.by_object.insert(object, (cell, Arc::downgrade(&keep)));
         let chain = self.view.header.geometry().chain_of(object);
-        Ok(Layout { object, area: self.view.area, cell, chain, _keep: Some(keep) })
+        let at = self.view.header.cells().place(cell);
+        Ok(Layout { object, area: self.view.area, cell, chain, at, _keep: Some(keep) })
     }
 
     fn new_cell(&self, cells: &mut Cells, object: u64) -> Result<u32, AreaError> {
@@ -316,6 +362,7 @@ impl Owner {
         }
         self.view.header.allocate(Growing::Cells, cells.fresh)?;
         cells.fresh += 1;
+        self.view.header.prologue().cells_used.store(u64::from(cells.fresh), Ordering::Release);
         Ok(cells.fresh - 1)
     }
 
@@ -365,6 +412,9 @@ impl Owner {
 
     /// How many files have state.
     pub(crate) fn files(&self) -> usize {
+        if !self.view.clock.is_of_this_process() {
+            return 0;
+        }
         lock(&self.cells).by_object.len()
     }
 }

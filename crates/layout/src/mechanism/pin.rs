@@ -85,22 +85,25 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
         &self.resolved
     }
 
-    /// The pinned range.
+    /// The pinned range; an empty one in a child of the process that pinned.
     pub fn range(&self) -> Range<u64> {
-        let slot = self.holder.segment.slot(self.held.slot);
+        if !self.holder.view.clock.is_of_this_process() {
+            return 0..0;
+        }
+        let slot = self.holder.slot_of(&self.held);
         slot.start.load(Ordering::Relaxed)..slot.end.load(Ordering::Relaxed)
     }
 
     /// Says that an engine has the pin now, and will unpin it without the help of this thread. A blocking break by
     /// this thread then waits for it, instead of refusing to wait for itself.
     pub fn hand_over(&mut self) {
-        if self.holder.view.process.holds() {
-            self.holder.flag(&mut self.held, Flags::HANDED_OVER);
+        if self.holder.clock.is_of_this_process() {
+            self.holder.flag(&self.held, Flags::HANDED_OVER);
         }
     }
 
     pub(crate) fn raw(&self) -> RawPin {
-        RawPin { slot: self.held.slot, cell: self.held.cell, version: self.held.state.version() }
+        self.holder.raw(&self.held)
     }
 
     /// Turns the pin into a number that travels through a C interface or a completion's user data. It stays held
@@ -118,7 +121,7 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
 impl<H: Deref<Target = Holder>, T> Drop for Pin<H, T> {
     #[inline]
     fn drop(&mut self) {
-        if self.holder.view.process.holds() {
+        if self.holder.clock.is_of_this_process() {
             self.holder.unpin(&self.held);
         }
     }
@@ -126,13 +129,15 @@ impl<H: Deref<Target = Holder>, T> Drop for Pin<H, T> {
 
 impl<H: Deref<Target = Holder>, T> std::fmt::Debug for Pin<H, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pin").field("range", &self.range()).field("slot", &self.held.slot).finish()
+        f.debug_struct("Pin").field("range", &self.range()).field("slot", &self.raw().slot).finish()
     }
 }
 
 /// A pin as a number. Only the holder that made it can give it back, once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RawPin {
+    /// Which holder of this process made it.
+    pub holder: u64,
     /// Slot of the holder's segment.
     pub slot: u32,
     /// Cell of the layout.
@@ -178,17 +183,24 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
             beside: &[],
         };
         let holder = Arc::clone(&this.holder);
-        let mut attempt = match this.attempt.take() {
-            Some(attempt) => attempt,
-            None => holder.attempt(holder.place(&want, ThisThread::get())?.0),
-        };
-        match holder.try_once(&want, &mut attempt, &mut this.resolve)? {
+        // A future may be polled on another thread each time, and only a lane's thread fills its slots: the wish stays
+        // where it is until the new attempt has replaced it.
+        let mut earlier = this.attempt.take();
+        let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?);
+        let tried = holder.try_once(&want, &mut attempt, &mut this.resolve);
+        if let Ok(Tried::Behind(..)) = tried {
+            holder.wish(&want, &mut attempt);
+        }
+        if let Some(earlier) = &mut earlier {
+            holder.withdraw(earlier);
+        }
+        match tried? {
             Tried::Pinned(held, resolved) => Poll::Ready(Ok(Pin::new(holder, held, resolved))),
             Tried::Behind(_, at) => {
                 if let Some(pid) = holder.view.dead_owner() {
+                    holder.withdraw(&mut attempt);
                     return Poll::Ready(Err(PinError::OwnerDied(pid)));
                 }
-                holder.wish(&want, &mut attempt);
                 this.attempt = Some(attempt);
                 let word = WordRef::Cell(Arc::clone(&holder.view), this.layout.cell);
                 holder.sleeper.wake_when_changed(word, at.futex_value(), None, context.waker());
@@ -201,7 +213,7 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
 impl<F> Drop for Pinning<F> {
     fn drop(&mut self) {
         if let Some(attempt) = &mut self.attempt
-            && self.holder.view.process.holds()
+            && self.holder.clock.is_of_this_process()
         {
             self.holder.withdraw(attempt);
         }

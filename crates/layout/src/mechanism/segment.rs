@@ -2,8 +2,9 @@
 //!
 //! Stays true  S1: only the holder stores here. The owner reads, and believes nothing: every index is checked, every
 //!                 walk is bounded, and who the holder is comes from the header.
-//!             S2: a slot is published and cleared by its state word alone; its other words are written before.
-//!             S3: a block of slots never leaves its chain, and a chain grows at its head only. So a scan that began
+//!             S2: a version of a slot is published once, and names one pin: a lane counts the versions of all its slots.
+//!             S3: a slot is published and cleared by its state word alone; its other words are written before.
+//!             S4: a block of slots never leaves its chain, and a chain grows at its head only. So a scan that began
 //!                 at a head sees every block that hung there at that time.
 //! Dead holder its slots stay as they are; the owner marks on its own side what is void.
 
@@ -17,6 +18,13 @@ use super::words::{Record, Table, Words};
 /// "pinfold." in ASCII, and what kind of memory it begins.
 pub(crate) const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldS");
 
+/// [`SegmentHead::holder_state`]: nobody has joined yet.
+pub(crate) const HOLDER_INVITED: u64 = 0;
+/// [`SegmentHead::holder_state`]: one holder has.
+pub(crate) const HOLDER_JOINED: u64 = 1;
+/// [`SegmentHead::holder_state`]: it said goodbye.
+pub(crate) const HOLDER_LEFT: u64 = 2;
+
 /// The first record of a segment.
 #[repr(C)]
 pub(crate) struct SegmentHead {
@@ -24,8 +32,14 @@ pub(crate) struct SegmentHead {
     pub(crate) version: AtomicU64,
     /// Blocks at and above this index were never used.
     pub(crate) blocks_used: AtomicU64,
-    pub(crate) labels_used: AtomicU64,
-    _pad: [AtomicU64; 4],
+    /// The place, the serial and the incarnation for which the segment was made: which invitation this is. The owner
+    /// believes its own record only.
+    pub(crate) place: AtomicU64,
+    pub(crate) serial: AtomicU64,
+    pub(crate) incarnation: AtomicU64,
+    /// [`HOLDER_INVITED`], [`HOLDER_JOINED`] or [`HOLDER_LEFT`].
+    pub(crate) holder_state: AtomicU64,
+    _pad: [AtomicU64; 1],
     /// Bumped, and its sleepers woken, when a pin leaves that somebody may wait for.
     pub(crate) bell: AtomicU64,
     _pad_bell: [AtomicU64; 7],
@@ -95,15 +109,16 @@ impl SlotState {
     #[inline]
     pub(crate) fn usage(self) -> SlotUse {
         match self.0 & 0xff {
-            1 => SlotUse::Held,
+            0 => SlotUse::Empty,
             2 => SlotUse::Wish,
-            _ => SlotUse::Empty,
+            // What a holder of another process wrote that means nothing is a pin, to be on the safe side.
+            _ => SlotUse::Held,
         }
     }
 
     #[inline]
     pub(crate) fn is_empty(self) -> bool {
-        self.usage() == SlotUse::Empty
+        self.0 & 0xff == 0
     }
 
     #[inline]
@@ -116,15 +131,15 @@ impl SlotState {
         Flags((self.0 >> Self::FLAGS) as u8)
     }
 
-    /// The next version, as a pin.
+    /// A pin.
     #[inline]
-    pub(crate) fn next_held(self, flags: Flags) -> Self {
-        Self(self.next_version() | u64::from(flags.0) << Self::FLAGS | 1)
+    pub(crate) fn held(version: u64, flags: Flags) -> Self {
+        Self(version << Self::VERSION | u64::from(flags.0) << Self::FLAGS | 1)
     }
 
-    /// The next version, as a wish.
-    pub(crate) fn next_wish(self, flags: Flags) -> Self {
-        Self(self.next_version() | u64::from(flags.0) << Self::FLAGS | 2)
+    /// A wish.
+    pub(crate) fn wish(version: u64, flags: Flags) -> Self {
+        Self(version << Self::VERSION | u64::from(flags.0) << Self::FLAGS | 2)
     }
 
     /// The same version, empty.
@@ -136,11 +151,6 @@ impl SlotState {
     /// The same pin with `more` flags.
     pub(crate) fn with(self, more: Flags) -> Self {
         Self(self.0 | u64::from(more.0) << Self::FLAGS)
-    }
-
-    #[inline]
-    fn next_version(self) -> u64 {
-        (self.0 >> Self::VERSION).wrapping_add(1) << Self::VERSION
     }
 }
 
@@ -292,7 +302,7 @@ impl Segment {
                 return None;
             }
             steps += 1;
-            // ORDER: relaxed; `next` was written before the block was hung (above) and never changes (S3).
+            // ORDER: relaxed; `next` was written before the block was hung (above) and never changes (S4).
             link = self.block_head(block).next.load(Ordering::Relaxed);
             Some(block)
         })
@@ -333,6 +343,13 @@ impl Segment {
         let again = SlotState(slot.state.load(Ordering::Relaxed));
         let same = again.version() == state.version() && !again.is_empty();
         same.then_some(Reading { state: again, ..reading })
+    }
+
+    /// Clears the slot of a pin if it is still that pin's (holder).
+    pub(crate) fn clear(&self, pin: &Reading) -> bool {
+        let state = &self.slot(pin.slot).state;
+        // ORDER: Release pairs with the Acquire load in `read`. Whoever clears it otherwise stores the same value.
+        state.compare_exchange(pin.state.0, pin.state.cleared().0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Calls `visit` with each pin or wish of `object`, until it returns `Some`.
@@ -409,12 +426,12 @@ mod tests {
 
     #[test]
     fn a_state_keeps_its_version_through_clear_and_flags() {
-        let held = SlotState(0).next_held(Flags::WRITE.and(Flags::DEVICE));
+        let held = SlotState::held(1, Flags::WRITE.and(Flags::DEVICE));
         assert_eq!((held.version(), held.usage()), (1, SlotUse::Held));
         let handed = held.with(Flags::HANDED_OVER);
         assert_eq!(handed.version(), 1);
         assert!(handed.flags().has(Flags::DEVICE) && !handed.flags().has(Flags::LONG_TERM));
         assert!(handed.cleared().is_empty());
-        assert_eq!(handed.cleared().next_wish(Flags::WRITE).version(), 2);
+        assert_eq!(SlotState::wish(2, Flags::WRITE).usage(), SlotUse::Wish);
     }
 }

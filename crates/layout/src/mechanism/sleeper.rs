@@ -8,7 +8,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU64, Futex, Instant, JoinHandle, Mutex, Ordering, WAIT_ANY_MAX, lock, spawn};
+use crate::sync::{Arc, AtomicU64, Futex, Instant, JoinHandle, Mutex, Ordering, ProcessClock, WAIT_ANY_MAX, lock, spawn};
 
 use super::error::AreaError;
 use super::segment::Segment;
@@ -17,6 +17,9 @@ use super::view::View;
 /// In shared memory whoever rings can be killed between clearing and waking, so a sleeper looks again after this.
 /// A backstop, never a proof.
 pub(crate) const BACKSTOP: Duration = Duration::from_millis(50);
+
+/// How often the coarse clock moves.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A word that can be slept on, and what keeps its memory mapped.
 #[derive(Clone)]
@@ -73,6 +76,7 @@ struct Inner {
     control: Arc<AtomicU64>,
     futex: Futex,
     shared: bool,
+    clock: ProcessClock,
 }
 
 /// Handle of the sleeper; dropping it ends the thread.
@@ -82,9 +86,9 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
-    pub(crate) fn new(futex: Futex, shared: bool) -> Self {
+    pub(crate) fn new(futex: Futex, shared: bool, clock: ProcessClock) -> Self {
         let control = Arc::new(AtomicU64::new(0));
-        let inner = Arc::new(Inner { queue: Mutex::new(Queue::default()), control, futex, shared });
+        let inner = Arc::new(Inner { queue: Mutex::new(Queue::default()), control, futex, shared, clock });
         Self { inner, thread: Mutex::new(None) }
     }
 
@@ -110,8 +114,9 @@ impl Sleeper {
         self.wake_when_any_changed(vec![(word, value)], at, waker);
     }
 
-    /// The same for the first of several words.
+    /// The same for the first of several words. Between processes a future looks again as often as a sleeper does.
     pub(crate) fn wake_when_any_changed(&self, words: Vec<(WordRef, u32)>, at: Option<Instant>, waker: &Waker) {
+        let at = self.backstop(at);
         let mut queue = lock(&self.inner.queue);
         // A future that is polled again replaces what it left here.
         queue.entries.retain(|entry| !entry.waker.will_wake(waker));
@@ -135,6 +140,11 @@ impl Sleeper {
 impl Drop for Sleeper {
     fn drop(&mut self) {
         let Some(thread) = lock(&self.thread).take() else { return };
+        if !self.inner.clock.is_of_this_process() {
+            // The thread is the parent's, and so are the locks that it may have held at the fork.
+            std::mem::forget(thread);
+            return;
+        }
         lock(&self.inner.queue).ended = true;
         self.nudge();
         thread.join_unless_it_is_this_one();
@@ -146,16 +156,19 @@ impl Inner {
         loop {
             let control = (WordRef::Own(Arc::clone(&self.control)), self.control.load(Ordering::Acquire) as u32);
             let mut waits = vec![control];
+            self.clock.tick();
             let Some(mut at) = self.chores(&mut waits) else { return };
             let woken = self.due(&mut waits, &mut at);
             if !woken.is_empty() {
                 woken.into_iter().for_each(Waker::wake);
                 continue;
             }
+            let tick = Instant::now() + TICK;
+            at = Some(at.map_or(tick, |at| at.min(tick)));
             // Words that do not fit into one call are looked at as often as a backstop.
             if self.shared && waits.len() > 1 || waits.len() > WAIT_ANY_MAX {
                 let backstop = Instant::now() + BACKSTOP;
-                at = Some(at.map_or(backstop, |at| at.min(backstop)));
+                at = at.min(Some(backstop));
             }
             let words: Vec<_> = waits.iter().map(|(word, value)| (word.word(), *value)).collect();
             self.futex.wait_any(&words, at);

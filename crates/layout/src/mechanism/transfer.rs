@@ -9,8 +9,7 @@ use std::ops::Range;
 use crate::sync::{Arc, ThisThread};
 
 use super::error::PinError;
-use super::fences::Site;
-use super::holder::{Held, Holder, Reach, Tried, Want};
+use super::holder::{Attempt, Held, Holder, Reach, Tried, Want};
 use super::pin::PinSpec;
 use super::segment::Flags;
 use super::until::Until;
@@ -133,8 +132,7 @@ impl Transfer {
             false => spec,
         };
         let want = Want { layout, start: range.start, end: range.end, spec, beside: &self.reaches };
-        let (slot, _) = self.holder.place(&want, ThisThread::get())?;
-        let mut attempt = self.holder.attempt(slot);
+        let mut attempt = Attempt::at(self.holder.place(&want, ThisThread::get())?);
         match self.holder.try_once(&want, &mut attempt, &mut resolve)? {
             Tried::Pinned(held, resolved) => {
                 self.pins.push(held);
@@ -169,8 +167,8 @@ impl Transfer {
     }
 
     fn flag(&mut self, more: Flags) {
-        if self.holder.view.process.holds() {
-            for held in &mut self.pins {
+        if self.holder.clock.is_of_this_process() {
+            for held in &self.pins {
                 self.holder.flag(held, more);
             }
         }
@@ -179,17 +177,10 @@ impl Transfer {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if !self.holder.view.process.holds() {
+        if !self.holder.clock.is_of_this_process() {
             return;
         }
-        // All slots are cleared before the one fence, the first pin's last (T2); then each is looked at.
-        for held in self.pins.iter().rev() {
-            self.holder.clear(held);
-        }
-        self.holder.view.fences.light(Site::UnpinClear);
-        if self.pins.iter().any(|held| self.holder.is_waited_for(held)) {
-            self.holder.view.fences.ring(Site::WakeUnpin, self.holder.segment.bell());
-        }
+        self.holder.unpin_together(&self.pins);
     }
 }
 

@@ -1,9 +1,10 @@
-//! What one process sees of an area: the header, how to fence, whether it is still the same process.
+//! What one process sees of an area: the header, how to fence, what time it is.
 
-use crate::sync::{Arc, Ordering, SameProcess};
+use crate::sync::{Arc, Ordering, ProcessClock};
 
 use super::fences::Fences;
-use super::header::Header;
+use super::header::{Cell, Header, OWNER_SERVES};
+use super::words::At;
 
 /// Whether a process, or the one that owns an area, still runs.
 pub(crate) trait Liveness: Send + Sync {
@@ -12,13 +13,16 @@ pub(crate) trait Liveness: Send + Sync {
 
     /// For people; the process may be gone and its number another's.
     fn pid(&self) -> u32;
+
+    /// The holder is gone, and nothing that it left counts any more: its segment may go too. Called once.
+    fn settled(&self) {}
 }
 
 /// The area as one process sees it.
 pub(crate) struct View {
     pub(crate) header: Header,
     pub(crate) fences: Fences,
-    pub(crate) process: SameProcess,
+    pub(crate) clock: ProcessClock,
     /// Tells the areas of one process apart.
     pub(crate) area: u64,
     pub(crate) limited: bool,
@@ -27,17 +31,11 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Milliseconds on the boot clock, as the owner's sleeper wrote them last.
-    #[inline]
-    pub(crate) fn tick(&self) -> u64 {
-        // ORDER: relaxed; a coarse time, nothing follows from it.
-        self.header.prologue().tick.load(Ordering::Relaxed)
-    }
-
-    /// The pid of the owner if it is another process, and dead.
+    /// The pid of the owner if it is another process, and dead, or serves the area no more.
     pub(crate) fn dead_owner(&self) -> Option<u32> {
         let owner = self.owner.as_ref()?;
-        (!owner.is_alive()).then(|| owner.pid())
+        let serves = self.header.prologue().owner_state.load(Ordering::Acquire) == OWNER_SERVES;
+        (!serves || !owner.is_alive()).then(|| owner.pid())
     }
 }
 
@@ -50,6 +48,8 @@ pub struct Layout {
     pub(crate) area: u64,
     pub(crate) cell: u32,
     pub(crate) chain: u32,
+    /// The cell, in the header of the area that `area` numbers.
+    pub(crate) at: At<Cell>,
     /// Gives the cell back when the last handle in the owner's process goes.
     pub(crate) _keep: Option<Arc<dyn Send + Sync>>,
 }

@@ -98,11 +98,60 @@ impl<T> Clone for Table<T> {
     }
 }
 
+/// A record by its address: what a pin's path follows without looking the table up again.
+pub(crate) struct At<T>(NonNull<T>);
+
+impl<T> Clone for At<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for At<T> {}
+
+// SAFETY: it is an address; following it is unsafe, and the record is atomics.
+unsafe impl<T: Record> Send for At<T> {}
+// SAFETY: as above.
+unsafe impl<T: Record> Sync for At<T> {}
+
+impl<T: Record> At<T> {
+    pub(crate) fn new(address: NonNull<T>) -> Self {
+        Self(address)
+    }
+
+    pub(crate) fn address(self) -> NonNull<T> {
+        self.0
+    }
+
+    /// The record.
+    ///
+    /// # Safety
+    /// The table that it lies in is kept for as long as the reference lives.
+    #[inline]
+    pub(crate) unsafe fn get<'a>(self) -> &'a T {
+        // SAFETY: `Table::place` made it, so the address is a record's; the caller keeps the table's words mapped (W2).
+        unsafe { self.0.as_ref() }
+    }
+}
+
 impl<T: Record> Table<T> {
+    /// The address of the record at `index`.
+    pub(crate) fn place(&self, index: u32) -> At<T> {
+        At(NonNull::from(self.at(index)))
+    }
+
+    /// The index of a record of this table.
+    pub(crate) fn index_of(&self, at: At<T>) -> u32 {
+        let bytes = at.0.as_ptr() as usize - self.base.as_ptr() as usize;
+        let index = (bytes / size_of::<T>()) as u32;
+        debug_assert!(index < self.len);
+        index
+    }
+
     /// The record at `index`; an index outside the table is an assertion.
     #[inline]
     pub(crate) fn at(&self, index: u32) -> &T {
-        assert!(index < self.len, "record {index} of {}", self.len);
+        assert!(index < self.len, "a record outside its table");
         // SAFETY: `base..base + len` lies inside the words (checked when the table was made), which stay mapped while
         // `_words` lives (W2), and any run of words is a valid `T` (W1). `T` holds atomics only, so shared access is all
         // it needs.

@@ -1,7 +1,11 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use pinfold_layout::{Access, Area, AreaOptions, Geometry, Holder, Layout, PinSpec};
 
@@ -61,4 +65,69 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Waits until some break sleeps for a pin.
 pub fn wait_until_a_break_sleeps(area: &Area) {
     wait_until("a break sleeps", || area.breaks().iter().any(|info| info.behind.is_some()));
+}
+
+/// What is in use at a moment. A test takes one before and one after, and nothing may be left over.
+///
+/// Descriptors are the process's, so tests that count them run [alone](alone).
+#[derive(PartialEq, Eq, Debug)]
+pub struct Census {
+    pub pins: usize,
+    pub breaks: usize,
+    pub announcements: usize,
+    pub parked: usize,
+    pub holders: usize,
+    pub descriptors: usize,
+}
+
+impl Census {
+    pub fn of(area: &Area) -> Self {
+        let breaks = area.breaks();
+        Self {
+            pins: area.pins().len(),
+            breaks: breaks.len(),
+            announcements: breaks.iter().map(|info| info.ranges.len()).sum(),
+            parked: area.parked().len(),
+            holders: area.holders(),
+            descriptors: std::fs::read_dir("/proc/self/fd").expect("proc is mounted").count(),
+        }
+    }
+}
+
+/// Keeps the other tests of this file out that ask for the same.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed says so by itself.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A waker that unparks the running thread; each call gives another one.
+pub fn waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
+}
+
+/// Runs one future on this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = waker();
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Polls a future once, with a waker that wakes nobody.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -36,7 +36,7 @@ pub enum OpenError {
         /// The length of the region in bytes.
         len: u64,
     },
-    /// Memory from the caller does not begin on a 2 MiB boundary.
+    /// Memory from the caller does not begin on a page boundary.
     #[error("{what}: address {address:#x} is not a multiple of {align:#x}; align the memory")]
     Misaligned {
         /// The region asked for.

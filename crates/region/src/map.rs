@@ -20,7 +20,7 @@ use crate::addresses::{Addresses, Space};
 use crate::claim::Claim;
 use crate::fork::Incarnation;
 
-/// Every region begins at a multiple of this, so that blocks of up to 2 MiB are aligned in memory too.
+/// What a region maps begins at a multiple of this, so that blocks of up to 2 MiB are aligned in memory too.
 pub const BASE_ALIGN: u64 = 2 << 20;
 
 /// Addresses, with a file over the first part of them.

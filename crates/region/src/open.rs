@@ -31,7 +31,7 @@ use crate::error::{AllocateError, OpenError};
 use crate::flush::{PageCache, Persist, Volatile};
 use crate::fork::Incarnation;
 use crate::kind::{Backing, BackingError, HugePageSize, RegionKind};
-use crate::map::{BASE_ALIGN, Manner, Mapping};
+use crate::map::{Manner, Mapping};
 use crate::region::{MappedFile, Memory, Region};
 
 /// How a region is opened: room to grow, and memory allocated at once.
@@ -248,8 +248,8 @@ fn foreign(opening: Opening, space: Space, base: Place, start: u64, len: u64) ->
     let opened_in = Incarnation::current().map_err(opening.os("preparing for forks"))?;
     let granule = page_size() as u64;
     opening.check_length(len, granule)?;
-    if !start.is_multiple_of(BASE_ALIGN) {
-        return Err(OpenError::Misaligned { what: opening.what, address: start, align: BASE_ALIGN });
+    if !start.is_multiple_of(granule) {
+        return Err(OpenError::Misaligned { what: opening.what, address: start, align: granule });
     }
     let Some(end) = start.checked_add(len) else {
         return Err(OpenError::BadLength { what: opening.what, len, granule });

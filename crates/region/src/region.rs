@@ -33,8 +33,8 @@ use crate::open::{RegionOptions, adopt, device_only};
 
 /// Memory into which devices may DMA, claimed by one owner.
 ///
-/// It begins at a multiple of [`BASE_ALIGN`](crate::BASE_ALIGN), and its addresses stay good until it is
-/// dropped. What a new region holds is what the memory held: a new file or memfd reads as zeros.
+/// What it maps begins at a multiple of [`BASE_ALIGN`](crate::BASE_ALIGN), what it adopts where the caller has it, on a
+/// page boundary. Its addresses stay good until it is dropped. What a new region holds is what the memory held: a new file or memfd reads as zeros.
 pub struct Region {
     pub(crate) kind: RegionKind,
     pub(crate) granule: u64,

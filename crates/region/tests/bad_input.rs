@@ -177,7 +177,7 @@ fn addresses() -> Vec<Case> {
     let adopt = |address: usize, len| unsafe { Region::adopt(NonNull::new(address as *mut u8).unwrap(), len) };
     let huge = 2 << 20;
     vec![
-        case("odd memory", Errno::INVAL, "align the memory", move || adopt(4096, 4096)),
+        case("odd memory", Errno::INVAL, "align the memory", move || adopt(4097, 4096)),
         case("no memory", Errno::INVAL, "length 0", move || adopt(huge, 0)),
         case("a part of a page", Errno::INVAL, "length 4097", move || adopt(huge, 4097)),
         case("memory that wraps", Errno::INVAL, "can be mapped", move || adopt(usize::MAX - huge + 1, 4 << 20)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pinfold_region::{BASE_ALIGN, HugePageSize, OpenError, Region, RegionKind, RegionOptions};
+use pinfold_region::{HugePageSize, OpenError, Region, RegionKind, RegionOptions};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 /// Every region begins with this many bytes, and can grow to as many again: two huge pages, and two more.
@@ -105,7 +105,7 @@ impl Way {
             }
             Self::DeviceOnly => {
                 // Each test has addresses of its own, since they share the process.
-                static NEXT: AtomicU64 = AtomicU64::new(BASE_ALIGN);
+                static NEXT: AtomicU64 = AtomicU64::new(4096);
                 let base = NEXT.fetch_add(LEN, Ordering::Relaxed);
                 Ok(alone(Region::device_only(0, base, LEN).unwrap()))
             }
@@ -164,7 +164,7 @@ impl Aligned {
     }
 
     fn layout() -> Layout {
-        Layout::from_size_align(LEN as usize, BASE_ALIGN as usize).unwrap()
+        Layout::from_size_align(LEN as usize, 4096).unwrap()
     }
 }
 

@@ -53,6 +53,7 @@ mod liveness;
 mod mechanism;
 mod memory;
 mod named;
+mod owner_lock;
 mod prologue;
 mod segments;
 mod sync;

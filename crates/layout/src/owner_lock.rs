@@ -9,27 +9,29 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::liveness::{OtherProcess, started};
 use crate::mechanism::error::AreaError;
 use crate::named::{failed, private_file, remove};
-use crate::sync::{nap, yield_now};
+use crate::sync::ProcessClock;
 
 /// The file's name in the directory.
 pub(crate) const LOCK: &str = "lock";
 
 /// Held by the owner of a directory.
 pub(crate) struct OwnerLock {
-    _file: File,
+    file: File,
+    clock: ProcessClock,
 }
 
 impl OwnerLock {
     pub(crate) fn take(dir: &Path) -> Result<Self, AreaError> {
         let _door = enter(dir)?;
         let path = dir.join(LOCK);
-        let mut file = private_file(&path).create(true).open(&path).map_err(failed("open its lock"))?;
+        let mut file = private_file().create(true).open(&path).map_err(failed("open its lock"))?;
         if !try_lock(&file)? {
             let owner = Taker::read(&mut file);
             if let Some(pid) = owner.living()? {
@@ -37,13 +39,23 @@ impl OwnerLock {
             }
             // Children of a dead owner have it: their handles do nothing, and neither does their lock.
             remove(&path);
-            file = private_file(&path).create_new(true).open(&path).map_err(failed("make its lock"))?;
+            file = private_file().create_new(true).open(&path).map_err(failed("make its lock"))?;
             if !try_lock(&file)? {
                 return Err(AreaError::Owned { what: dir.display().to_string(), pid: owner.pid });
             }
         }
         Taker::this_process().write(&mut file)?;
-        Ok(Self { _file: file })
+        let clock = ProcessClock::start().map_err(AreaError::system("start the clock of this process"))?;
+        Ok(Self { file, clock })
+    }
+}
+
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        // Children that inherited it must not keep it; nor do they give it back.
+        if self.clock.is_of_this_process() {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -57,7 +69,7 @@ fn enter(dir: &Path) -> Result<File, AreaError> {
         if try_lock(&door)? {
             return Ok(door);
         }
-        nap();
+        std::thread::sleep(Duration::from_millis(1));
     }
     Err(AreaError::System { what: "get a lock on its directory", source: Errno::BUSY })
 }

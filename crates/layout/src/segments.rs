@@ -46,6 +46,11 @@ impl Segments {
         Self { source, incarnation, used: Mutex::new(0) }
     }
 
+    /// How many places were ever used.
+    pub(crate) fn places(&self) -> u32 {
+        *lock(&self.used)
+    }
+
     pub(crate) fn are_shared(&self) -> bool {
         !matches!(self.source, Source::Private)
     }

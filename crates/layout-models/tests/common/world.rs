@@ -18,6 +18,12 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+/// Index of a field in its record, in words.
+macro_rules! field {
+    ($record:ty, $field:ident) => {
+        offset_of!($record, $field) / size_of::<AtomicU64>()
+    };
+}
 /// As few words as a protocol needs.
 pub(crate) const SMALL: Geometry = Geometry {
     files_max: 1,
@@ -36,25 +42,31 @@ pub(crate) struct World {
     pub(crate) owner: Arc<Owner>,
     pub(crate) busy: BusyExtents,
     pub(crate) files: Arc<Files>,
+    watch: Watch,
 }
 
 impl World {
     pub(crate) fn new(geometry: Geometry) -> Self {
+        Self::watched(geometry, Watch::default())
+    }
+
+    pub(crate) fn watched(geometry: Geometry, watch: Watch) -> Self {
         assert!(geometry.is_sound());
-        let header = Header::new(words(geometry.header().end, watched_in_header(&geometry)), geometry);
+        let header = Header::new(words(geometry.header().end, watch.in_header(&geometry)), geometry);
         let fences = Fences::new(false, true);
-        let view = Arc::new(View { header, fences, clock: ProcessClock::start().unwrap(), area: 1, limited: false, owner: None });
-        let sleeper = Arc::new(Sleeper::new(fences.futex(), false));
+        let clock = ProcessClock::start().unwrap();
+        let view = Arc::new(View { header, fences, clock, area: 1, limited: false, owner: None });
+        let sleeper = Arc::new(Sleeper::new(fences.futex(), false, clock));
         let owner = Arc::new(Owner::new(view, sleeper, None, Duration::from_secs(1)));
         let busy = BusyExtents { owner: Arc::clone(&owner) };
-        Self { owner, busy, files: Arc::new(Files::new()) }
+        Self { owner, busy, files: Arc::new(Files::new()), watch }
     }
 
     /// A holder whose process lives as long as `liveness` says.
     pub(crate) fn holder_with(&self, index: u32, liveness: Box<dyn Liveness>) -> (Arc<Holder>, Arc<Member>) {
         let owner = &self.owner;
         let geometry = *owner.view.header.geometry();
-        let segment = Segment::new(words(geometry.segment().end, watched_in_segment(&geometry)), geometry);
+        let segment = Segment::new(words(geometry.segment().end, self.watch.in_segment(&geometry)), geometry);
         segment.allocate_head().unwrap();
         owner.view.header.allocate(Growing::Holders, index).unwrap();
         let member = Arc::new(Member::new(Arc::new(segment), index, true, liveness));
@@ -170,61 +182,56 @@ fn words(len: usize, watched: impl Fn(usize) -> bool) -> Words {
     Words::new(Arc::new(Boxed { words: (0..len).map(word).collect() }))
 }
 
-/// Index of a field in its record, in words.
-macro_rules! field {
-    ($record:ty, $field:ident) => {
-        offset_of!($record, $field) / size_of::<AtomicU64>()
-    };
+/// Which words the checker watches. Publishing words are watched always: a slot's state, a cell, a bell, an
+/// announcement's object and phase. What is written before them, and read after them, is watched where a model is about
+/// just that; elsewhere it costs time and shows nothing.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Watch {
+    /// Object, range and stamp of slots: for models in which a slot is used again while it is read.
+    pub(crate) slots: bool,
+    /// All of an announcement: for models in which a record is used again while it is read.
+    pub(crate) announcements: bool,
+    /// Marks and the recall bell.
+    pub(crate) marks: bool,
 }
 
-/// Whether `word` is one of `fields` in a table of records that are `record` words long.
-fn is_field(word: usize, table: Range<usize>, record: usize, fields: &[usize]) -> bool {
-    table.contains(&word) && fields.contains(&((word - table.start) % record))
-}
+impl Watch {
+    fn in_header(self, geometry: &Geometry) -> impl Fn(usize) -> bool + use<> {
+        let offsets = geometry.header();
+        let is_announcement = is_field_of(offsets.announcements..offsets.voids, Announcement::WORDS);
+        let is_mark = is_field_of(offsets.voids..offsets.parked, VoidMark::WORDS);
+        let is_cell = is_field_of(offsets.cells..offsets.end, Cell::WORDS);
+        move |word| {
+            word == field!(Prologue, announcements_used)
+                || word == field!(Prologue, recall_bell) && self.marks
+                || is_announcement(word, &[field!(Announcement, object), field!(Announcement, phase)])
+                || is_announcement(word, &[
+                    field!(Announcement, version),
+                    field!(Announcement, start),
+                    field!(Announcement, end),
+                    field!(Announcement, generation),
+                ]) && self.announcements
+                || is_mark(word, &[field!(VoidMark, used), field!(VoidMark, slot), field!(VoidMark, version)]) && self.marks
+                || is_cell(word, &[field!(Cell, object), field!(Cell, word), field!(Cell, waited)])
+        }
+    }
 
-/// The words of a header from which something follows.
-fn watched_in_header(geometry: &Geometry) -> impl Fn(usize) -> bool + use<> {
-    let offsets = geometry.header();
-    move |word| {
-        is_field(word, 0..Prologue::WORDS, Prologue::WORDS, &[
-            field!(Prologue, announcements_used),
-            field!(Prologue, recall_bell),
-        ]) || is_field(word, offsets.announcements..offsets.voids, Announcement::WORDS, &[
-            field!(Announcement, version),
-            field!(Announcement, object),
-            field!(Announcement, start),
-            field!(Announcement, end),
-            field!(Announcement, break_id),
-            field!(Announcement, generation),
-            field!(Announcement, phase),
-        ]) || is_field(word, offsets.voids..offsets.parked, VoidMark::WORDS, &[
-            field!(VoidMark, used),
-            field!(VoidMark, segment),
-            field!(VoidMark, slot),
-            field!(VoidMark, version),
-        ]) || is_field(word, offsets.cells..offsets.end, Cell::WORDS, &[
-            field!(Cell, object),
-            field!(Cell, word),
-            field!(Cell, waited),
-        ])
+    fn in_segment(self, geometry: &Geometry) -> impl Fn(usize) -> bool + use<> {
+        let offsets = geometry.segment();
+        let is_slot = is_field_of(offsets.slots..offsets.end, Slot::WORDS);
+        let is_block = is_field_of(offsets.block_heads..offsets.slots, BlockHead::WORDS);
+        move |word| {
+            word == field!(SegmentHead, blocks_used)
+                || word == field!(SegmentHead, bell)
+                || (offsets.chains..offsets.labels).contains(&word)
+                || is_block(word, &[field!(BlockHead, next)])
+                || is_slot(word, &[field!(Slot, state), field!(Slot, stamp)])
+                || is_slot(word, &[field!(Slot, object), field!(Slot, start)]) && self.slots
+        }
     }
 }
 
-/// The words of a segment from which something follows.
-fn watched_in_segment(geometry: &Geometry) -> impl Fn(usize) -> bool + use<> {
-    let offsets = geometry.segment();
-    move |word| {
-        is_field(word, 0..SegmentHead::WORDS, SegmentHead::WORDS, &[
-            field!(SegmentHead, blocks_used),
-            field!(SegmentHead, bell),
-        ]) || (offsets.chains..offsets.labels).contains(&word)
-            || is_field(word, offsets.block_heads..offsets.slots, BlockHead::WORDS, &[field!(BlockHead, next)])
-            || is_field(word, offsets.slots..offsets.end, Slot::WORDS, &[
-                field!(Slot, state),
-                field!(Slot, object),
-                field!(Slot, start),
-                field!(Slot, end),
-                field!(Slot, stamp),
-            ])
-    }
+/// Whether a word is one of some fields in a table of records that are `record` words long.
+fn is_field_of(table: Range<usize>, record: usize) -> impl Fn(usize, &[usize]) -> bool {
+    move |word, fields| table.contains(&word) && fields.contains(&((word - table.start) % record))
 }

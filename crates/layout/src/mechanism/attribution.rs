@@ -5,8 +5,11 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::sync::boot_ms;
+
 use super::pin::Access;
 use super::quarantine::OperatorDecision;
+use super::segment::{Flags, Reading, Segment};
 
 /// One pin, as its holder published it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +38,31 @@ pub struct PinInfo {
     pub held_for: Duration,
     /// Why the pin has no holder, if it has none (G8).
     pub quarantine: Option<Quarantined>,
+}
+
+impl PinInfo {
+    /// What the slot itself says of a pin; what only the owner knows (recalled, holder gone) is left out.
+    pub(crate) fn of(segment: &Segment, holder: u32, pid: u32, pin: &Reading) -> Self {
+        let flags = pin.state.flags();
+        let (engine, label) = match pin.label {
+            0 => Default::default(),
+            index => segment.read_label(index),
+        };
+        Self {
+            id: PinId { holder, slot: pin.slot, version: pin.state.version() },
+            pid,
+            object: pin.object,
+            range: pin.start..pin.end,
+            access: if flags.has(Flags::WRITE) { Access::Write } else { Access::Read },
+            device: flags.has(Flags::DEVICE),
+            long_term: flags.has(Flags::LONG_TERM),
+            recalled: false,
+            engine,
+            label,
+            held_for: Duration::from_millis(boot_ms().saturating_sub(pin.tick)),
+            quarantine: flags.has(Flags::ABANDONED).then_some(Quarantined::GivenUp),
+        }
+    }
 }
 
 /// Names one pin of the area.

@@ -336,12 +336,14 @@ impl BusyExtents {
     /// As [`BusyExtents::reap_until`], as a future of no particular runtime.
     pub fn reap_async(&self, durable_up_to: CommitId) -> impl Future<Output = Result<Vec<FreeExtent>, SpaceError>> + Send {
         let this = self.clone();
+        let mut registration = None;
         std::future::poll_fn(move |context| {
             match this.look(durable_up_to) {
                 Err(error) => std::task::Poll::Ready(Err(error)),
                 Ok(Look::Free(free)) => std::task::Poll::Ready(Ok(free)),
                 Ok(Look::Kept { bells, .. }) => {
-                    this.owner.sleeper.wake_when_any_changed(bells, None, context.waker());
+                    let registration = registration.get_or_insert_with(|| this.owner.sleeper.registration());
+                    registration.wake_when_changed(bells, None, context.waker());
                     std::task::Poll::Pending
                 }
             }

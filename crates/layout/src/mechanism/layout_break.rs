@@ -26,7 +26,7 @@ use super::fences::Site;
 use super::marks::PinKey;
 use super::owner::{InTheWay, Member, Owner, Target};
 use super::segment::{Flags, Reading, SlotUse};
-use super::sleeper::WordRef;
+use super::sleeper::{Registration, WordRef};
 use super::until::Until;
 use super::view::Layout;
 
@@ -235,7 +235,7 @@ impl LayoutBreak {
 
     /// As [`LayoutBreak::drain`], as a future of no particular runtime. Dropping it withdraws.
     pub fn drain_async(&mut self) -> Draining<'_> {
-        Draining { of: Some(self) }
+        Draining { of: Some(self), registration: None }
     }
 
     fn check_process(&self) -> Result<(), BreakError> {
@@ -523,6 +523,7 @@ impl Drop for Idle<'_> {
 #[must_use = "a future does nothing until it is polled"]
 pub struct Draining<'a> {
     of: Option<&'a mut LayoutBreak>,
+    registration: Option<Registration>,
 }
 
 impl<'a> Future for Draining<'a> {
@@ -549,7 +550,8 @@ impl<'a> Future for Draining<'a> {
                 }
                 of.note(asleep.behind);
                 let words = vec![(asleep.word, asleep.value), (WordRef::Own(Arc::clone(&of.cancel)), 0)];
-                of.owner.sleeper.wake_when_any_changed(words, asleep.at, context.waker());
+                let registration = self.registration.get_or_insert_with(|| of.owner.sleeper.registration());
+                registration.wake_when_changed(words, asleep.at, context.waker());
                 self.of = Some(of);
                 Poll::Pending
             }

@@ -2,6 +2,7 @@
 
 #![deny(clippy::disallowed_types)]
 
+pub(crate) mod admission;
 pub(crate) mod announce;
 pub(crate) mod attribution;
 pub(crate) mod breaks;
@@ -17,6 +18,7 @@ pub(crate) mod marks;
 pub(crate) mod owner;
 pub(crate) mod parked_records;
 pub(crate) mod pin;
+pub(crate) mod publish;
 pub(crate) mod quarantine;
 pub(crate) mod recall;
 pub(crate) mod segment;

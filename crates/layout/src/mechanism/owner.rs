@@ -10,16 +10,15 @@ use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, boot_ms, lock};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
 
-use super::attribution::{Observer, PinId, PinInfo, Quarantined};
+use super::attribution::{Observer, PinInfo, Quarantined};
 use super::breaks::Breaks;
 use super::busy_extents::Busy;
 use super::error::AreaError;
 use super::fences::Site;
 use super::header::Growing;
 use super::marks::{Marks, PinKey, RECALLED, VOID};
-use super::pin::Access;
 use super::segment::{Flags, Reading, Segment, SlotUse};
 use super::sleeper::{Sleeper, WordRef};
 use super::view::{Layout, Liveness, View};
@@ -167,6 +166,14 @@ impl Owner {
         *members = others.cloned().chain([member.clone()]).collect();
     }
 
+    /// Links a member that a former owner of the area left. Nobody scans yet.
+    pub(crate) fn take_over(&self, member: Arc<Member>) {
+        if !member.liveness.is_alive() && member.pass(HERE, GONE) {
+            self.view.header.holder(member.index).state.store(HOLDER_GONE, Ordering::Release);
+        }
+        self.link(member);
+    }
+
     /// Takes a member out whose segment holds no pin that counts.
     fn unlink(&self, gone: &Member) {
         let mut members = lock(&self.members);
@@ -267,30 +274,12 @@ impl Owner {
 
     /// What a listing says of a pin.
     pub(crate) fn describe(&self, member: &Member, pin: &Reading) -> PinInfo {
-        let flags = pin.state.flags();
-        let (engine, label) = match pin.label {
-            0 => Default::default(),
-            index => member.segment.read_label(index),
-        };
-        let quarantine = match (member.is_gone(), flags.has(Flags::ABANDONED)) {
-            (true, _) => Some(Quarantined::HolderGone),
-            (false, true) => Some(Quarantined::GivenUp),
-            (false, false) => None,
-        };
-        PinInfo {
-            id: PinId { holder: member.index, slot: pin.slot, version: pin.state.version() },
-            pid: member.liveness.pid(),
-            object: pin.object,
-            range: pin.start..pin.end,
-            access: if flags.has(Flags::WRITE) { Access::Write } else { Access::Read },
-            device: flags.has(Flags::DEVICE),
-            long_term: flags.has(Flags::LONG_TERM),
-            recalled: flags.has(Flags::LONG_TERM) && self.marks.is_recalled(PinKey::of(member.index, pin)),
-            engine,
-            label,
-            held_for: Duration::from_millis(boot_ms().saturating_sub(pin.tick)),
-            quarantine,
+        let mut info = PinInfo::of(&member.segment, member.index, member.liveness.pid(), pin);
+        info.recalled = info.long_term && self.marks.is_recalled(PinKey::of(member.index, pin));
+        if member.is_gone() {
+            info.quarantine = Some(Quarantined::HolderGone);
         }
+        info
     }
 
     /// Every pin of the area that counts.

@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 
 use crate::sync::{Arc, Ordering, ThisThread};
 
+use super::admission::{Attempt, Tried, Want};
 use super::error::PinError;
-use super::holder::{Attempt, Held, Holder, Tried, Want};
+use super::holder::Holder;
+use super::publish::Held;
 use super::segment::Flags;
-use super::sleeper::WordRef;
+use super::sleeper::{Registration, WordRef};
 use super::view::Layout;
 
 /// What the device, or the copy, does with the range.
@@ -155,7 +157,7 @@ impl Holder {
         spec: PinSpec,
         resolve: F,
     ) -> Pinning<F> {
-        Pinning { holder: Arc::clone(self), layout: layout.clone(), range, spec, resolve, attempt: None }
+        Pinning { holder: Arc::clone(self), layout: layout.clone(), range, spec, resolve, attempt: None, registration: None }
     }
 }
 
@@ -168,6 +170,7 @@ pub struct Pinning<F> {
     spec: PinSpec,
     resolve: F,
     attempt: Option<Attempt>,
+    registration: Option<Registration>,
 }
 
 impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
@@ -203,7 +206,8 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
                 }
                 this.attempt = Some(attempt);
                 let word = WordRef::Cell(Arc::clone(&holder.view), this.layout.cell);
-                holder.sleeper.wake_when_changed(word, at.futex_value(), None, context.waker());
+                let registration = this.registration.get_or_insert_with(|| holder.sleeper.registration());
+                registration.wake_when_changed(vec![(word, at.futex_value())], None, context.waker());
                 Poll::Pending
             }
         }

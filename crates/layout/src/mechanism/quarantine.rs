@@ -10,8 +10,10 @@
 use crate::sync::Arc;
 
 use super::attribution::{PinId, PinInfo, Quarantined};
+use super::fences::Site;
+use super::holder::Holder;
 use super::owner::{Member, Owner};
-use super::segment::Reading;
+use super::segment::{Flags, Reading, SlotUse};
 
 /// A proof that no device reaches the memory of some pins any more: the completion was seen, the queue was torn down
 /// and drained, the device was reset.
@@ -67,6 +69,25 @@ impl ReleaseError {
             Self::NoMark => Errno::NOBUFS,
         };
         errno.raw_os_error()
+    }
+}
+
+impl Holder {
+    /// Lets the pins go that this holder gave up ([`Transfer::abandon`](super::transfer::Transfer::abandon)) and that the
+    /// proof covers; how many there were. For an engine that runs beside its holder, in whichever process.
+    pub fn release(&self, proof: &dyn Quiescent) -> usize {
+        if !self.clock.is_of_this_process() {
+            return 0;
+        }
+        let given_up = |pin: &Reading| pin.state.flags().has(Flags::ABANDONED) && pin.state.usage() == SlotUse::Held;
+        let covered = |pin: &Reading| proof.covers(&PinInfo::of(&self.segment, self.index, std::process::id(), pin));
+        let pins = self.segment.all().filter(given_up).filter(covered);
+        let released = pins.filter(|pin| self.segment.clear(pin)).count();
+        if released > 0 {
+            self.view.fences.light(Site::UnpinClear);
+            self.view.fences.ring(Site::WakeUnpin, self.segment.bell());
+        }
+        released
     }
 }
 

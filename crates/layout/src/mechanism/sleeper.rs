@@ -58,6 +58,7 @@ pub(crate) trait Chore: Send + Sync {
 }
 
 struct Entry {
+    id: u64,
     words: Vec<(WordRef, u32)>,
     at: Option<Instant>,
     waker: Waker,
@@ -66,6 +67,7 @@ struct Entry {
 #[derive(Default)]
 struct Queue {
     entries: Vec<Entry>,
+    last_id: u64,
     chores: Vec<std::sync::Weak<dyn Chore>>,
     ended: bool,
 }
@@ -109,20 +111,11 @@ impl Sleeper {
         Some(until.map_or(backstop, |at| at.min(backstop)))
     }
 
-    /// Wakes `waker` once the word differs from `value`, at `at`, or earlier without reason.
-    pub(crate) fn wake_when_changed(&self, word: WordRef, value: u32, at: Option<Instant>, waker: &Waker) {
-        self.wake_when_any_changed(vec![(word, value)], at, waker);
-    }
-
-    /// The same for the first of several words. Between processes a future looks again as often as a sleeper does.
-    pub(crate) fn wake_when_any_changed(&self, words: Vec<(WordRef, u32)>, at: Option<Instant>, waker: &Waker) {
-        let at = self.backstop(at);
+    /// A place in the queue for one future.
+    pub(crate) fn registration(&self) -> Registration {
         let mut queue = lock(&self.inner.queue);
-        // A future that is polled again replaces what it left here.
-        queue.entries.retain(|entry| !entry.waker.will_wake(waker));
-        queue.entries.push(Entry { words, at, waker: waker.clone() });
-        drop(queue);
-        self.nudge();
+        queue.last_id += 1;
+        Registration { inner: Arc::clone(&self.inner), id: queue.last_id }
     }
 
     pub(crate) fn add_chore(&self, chore: std::sync::Weak<dyn Chore>) {
@@ -132,8 +125,33 @@ impl Sleeper {
 
     /// Makes the sleeper look again.
     pub(crate) fn nudge(&self) {
-        self.inner.control.fetch_add(1, Ordering::Release);
-        self.inner.futex.wake(&self.inner.control);
+        self.inner.nudge();
+    }
+}
+
+/// One future's place in the queue; it goes with the future. (Not keyed by waker: many futures may share one.)
+pub(crate) struct Registration {
+    inner: Arc<Inner>,
+    id: u64,
+}
+
+impl Registration {
+    /// Wakes `waker` once one of the words differs from its value, at `at`, or earlier without reason. Replaces what
+    /// the future registered before.
+    pub(crate) fn wake_when_changed(&self, words: Vec<(WordRef, u32)>, at: Option<Instant>, waker: &Waker) {
+        let mut queue = lock(&self.inner.queue);
+        queue.entries.retain(|entry| entry.id != self.id);
+        queue.entries.push(Entry { id: self.id, words, at, waker: waker.clone() });
+        drop(queue);
+        self.inner.nudge();
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if self.inner.clock.is_of_this_process() {
+            lock(&self.inner.queue).entries.retain(|entry| entry.id != self.id);
+        }
     }
 }
 
@@ -152,6 +170,11 @@ impl Drop for Sleeper {
 }
 
 impl Inner {
+    fn nudge(&self) {
+        self.control.fetch_add(1, Ordering::Release);
+        self.futex.wake(&self.control);
+    }
+
     fn run(&self) {
         loop {
             let control = (WordRef::Own(Arc::clone(&self.control)), self.control.load(Ordering::Acquire) as u32);

@@ -8,9 +8,11 @@ use std::ops::Range;
 
 use crate::sync::{Arc, ThisThread};
 
+use super::admission::{Attempt, Reach, Tried, Want};
 use super::error::PinError;
-use super::holder::{Attempt, Held, Holder, Reach, Tried, Want};
+use super::holder::Holder;
 use super::pin::PinSpec;
+use super::publish::Held;
 use super::segment::Flags;
 use super::until::Until;
 use super::view::Layout;

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::liveness;
-use crate::memory::{MapAs, Mapping, memfd, seal_for_readers};
 use crate::mechanism::attribution::{BreakInfo, BusyExtentInfo, Observer, PinInfo};
 use crate::mechanism::busy_extents::BusyExtents;
 use crate::mechanism::error::{AreaError, BreakError};
@@ -20,6 +19,7 @@ use crate::mechanism::recall::RecallChore;
 use crate::mechanism::sleeper::{Chore, Sleeper, WordRef};
 use crate::mechanism::view::{Layout, View};
 use crate::mechanism::words::Words;
+use crate::memory::{MapAs, Mapping, memfd, seal_for_readers};
 use crate::prologue::{Stamp, boot_id};
 use crate::segments::{Segments, Source};
 use crate::sync::{Arc, AtomicU64, Futex, Ordering, ProcessClock, asymmetric_fences_offered, fence};
@@ -153,14 +153,7 @@ impl Area {
         let asymmetric = !shared && !options.real_fences && asymmetric_fences_offered();
         let fences = Fences::new(asymmetric, shared);
         let clock = ProcessClock::start().map_err(AreaError::system("start the clock of this process"))?;
-        let view = Arc::new(View {
-            header,
-            fences,
-            clock,
-            area: next_area(),
-            limited: options.limited,
-            owner: None,
-        });
+        let view = Arc::new(View { header, fences, clock, area: next_area(), limited: options.limited, owner: None });
         let sleeper = Arc::new(Sleeper::new(fences.futex(), shared, clock));
         let mut owner = Owner::new(Arc::clone(&view), sleeper, options.observer, options.lasting_after);
         if shared {

@@ -70,7 +70,8 @@ impl EventWaker {
     /// [`AreaError::System`] if the kernel cannot poll.
     pub fn wait(&self) -> Result<(), AreaError> {
         let mut poll = [rustix::event::PollFd::new(&self.event, rustix::event::PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut poll, None)).map_err(AreaError::system("poll an eventfd"))?;
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut poll, None))
+            .map_err(AreaError::system("poll an eventfd"))?;
         Ok(())
     }
 }

@@ -12,18 +12,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::area::{Area, next_area};
 use crate::liveness::OtherProcess;
-use crate::memory::{MapAs, Mapping, file_bytes, read_only_twin};
 use crate::mechanism::error::AreaError;
 use crate::mechanism::fences::Fences;
-use crate::mechanism::header::{FLAG_LIMITED, FLAG_SHARED, HolderEntry, Header};
+use crate::mechanism::header::{FLAG_LIMITED, FLAG_SHARED, Header, HolderEntry};
 use crate::mechanism::holder::Holder;
 use crate::mechanism::owner::HOLDER_LINKED;
-use crate::mechanism::segment::{
-    HOLDER_INVITED, HOLDER_JOINED, HOLDER_LEFT, SEGMENT_MAGIC, Segment, SegmentHead,
-};
+use crate::mechanism::segment::{HOLDER_INVITED, HOLDER_JOINED, HOLDER_LEFT, SEGMENT_MAGIC, Segment, SegmentHead};
 use crate::mechanism::sleeper::Sleeper;
 use crate::mechanism::view::View;
 use crate::mechanism::words::{Record, Words};
+use crate::memory::{MapAs, Mapping, file_bytes, read_only_twin};
 use crate::prologue::{Stamp, boot_id, read_words, size_of_file};
 use crate::sync::{Arc, Ordering, ProcessClock};
 
@@ -83,7 +81,10 @@ impl Holder {
     pub fn join(header: OwnedFd, segment: OwnedFd) -> Result<Arc<Self>, AreaError> {
         let stamp = Stamp::check(&header, "the header")?;
         if stamp.flags & FLAG_SHARED == 0 {
-            return Err(AreaError::Damaged { what: "the header".to_owned(), why: "it is of an area that is not shared" });
+            return Err(AreaError::Damaged {
+                what: "the header".to_owned(),
+                why: "it is of an area that is not shared",
+            });
         }
         if stamp.boot != boot_id()? {
             return Err(AreaError::OtherBoot("the header".to_owned()));

@@ -47,8 +47,8 @@
 //! - `tracing` (default): an event for each wait that lasts, and for each pin that an operator releases.
 
 mod area;
-mod invite;
 mod event;
+mod invite;
 mod liveness;
 mod mechanism;
 mod memory;
@@ -58,8 +58,8 @@ mod prologue;
 mod segments;
 mod sync;
 
-pub use event::EventWaker;
 pub use area::{Area, AreaOptions};
+pub use event::EventWaker;
 pub use invite::Invitation;
 pub use mechanism::attribution::{BreakInfo, BusyExtentInfo, Observer, PinId, PinInfo, Quarantined};
 pub use mechanism::busy_extents::{BusyExtents, BusyStats, CommitId, Extent, FreeExtent};

@@ -4,8 +4,8 @@
 //!                 address ever moves and nobody who pins is stopped.
 //!             Y2: a page is made real before it is used, so that a full /dev/shm is an error and not a `SIGBUS`.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};

@@ -25,7 +25,6 @@ use rustix::io::Errno;
 
 use crate::area::{Area, AreaOptions, close};
 use crate::liveness::{FormerHolder, OtherProcess};
-use crate::memory::{MapAs, Mapping, file_bytes};
 use crate::mechanism::error::AreaError;
 use crate::mechanism::geometry::Geometry;
 use crate::mechanism::header::{
@@ -36,6 +35,7 @@ use crate::mechanism::owner::{HOLDER_FREE, HOLDER_LINKED, Member};
 use crate::mechanism::parked_records::ParkedRecord;
 use crate::mechanism::segment::{Flags, Reading, Segment, SlotUse};
 use crate::mechanism::words::{Record, Words};
+use crate::memory::{MapAs, Mapping, file_bytes};
 use crate::owner_lock::OwnerLock;
 use crate::prologue::{Stamp, boot_id, read_words};
 use crate::segments::{InFile, Segments, Source, segment_path};
@@ -274,14 +274,20 @@ impl Former {
             }
             Ok(true)
         })?;
-        for_each_entry::<{ VoidMark::WORDS }>(header, at.voids, geometry.voids_max, |_, [used, segment, slot, version]| {
-            if used & VOID != 0 {
-                former.voids.push(PinKey { segment: segment as u32, slot: slot as u32, version });
-            }
-            Ok(used != NEVER_USED)
-        })?;
+        for_each_entry::<{ VoidMark::WORDS }>(
+            header,
+            at.voids,
+            geometry.voids_max,
+            |_, [used, segment, slot, version]| {
+                if used & VOID != 0 {
+                    former.voids.push(PinKey { segment: segment as u32, slot: slot as u32, version });
+                }
+                Ok(used != NEVER_USED)
+            },
+        )?;
         for_each_entry::<{ ParkedEntry::WORDS }>(header, at.parked, geometry.parked_max, |_, words| {
-            let record = ParkedRecord::read(words).map_err(|_| header.damaged("a parked extent has another checksum"))?;
+            let record =
+                ParkedRecord::read(words).map_err(|_| header.damaged("a parked extent has another checksum"))?;
             former.parked.extend(record);
             Ok(true)
         })?;

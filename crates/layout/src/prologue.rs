@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use crate::memory::file_bytes;
 use crate::mechanism::error::AreaError;
 use crate::mechanism::geometry::Geometry;
 use crate::mechanism::header::{AREA_VERSION, Growing, HEADER_MAGIC, Header, Prologue, checksum};
 use crate::mechanism::words::Record;
+use crate::memory::file_bytes;
 use crate::sync::Ordering;
 
 /// Words under the checksum: all that come before it.

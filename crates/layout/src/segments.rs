@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::liveness::{InvitedHolder, OtherProcess, ThisProcess, started};
-use crate::memory::{MapAs, Mapping, memfd};
 use crate::mechanism::error::AreaError;
 use crate::mechanism::header::{AREA_VERSION, Growing};
 use crate::mechanism::owner::{HOLDER_FREE, HOLDER_LINKED, Member, Owner};
 use crate::mechanism::segment::{SEGMENT_MAGIC, Segment};
 use crate::mechanism::view::Liveness;
 use crate::mechanism::words::Words;
+use crate::memory::{MapAs, Mapping, memfd};
 use crate::named::{new_file, remove};
 use crate::sync::{Arc, Mutex, Ordering, lock};
 

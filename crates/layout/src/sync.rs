@@ -87,7 +87,8 @@ impl Futex {
             let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
             timespec(now + at.saturating_duration_since(Instant::now()))
         });
-        let slept = sys_futex::waitv(&waits, sys_futex::WaitvFlags::empty(), at.as_ref(), sys_futex::ClockId::Monotonic);
+        let slept =
+            sys_futex::waitv(&waits, sys_futex::WaitvFlags::empty(), at.as_ref(), sys_futex::ClockId::Monotonic);
         match slept {
             Err(Errno::TIMEDOUT) => Woke::TimedOut,
             Err(Errno::INTR) => Woke::Interrupted,

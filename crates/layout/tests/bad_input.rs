@@ -341,7 +341,12 @@ fn g12_in_limited_mode_nothing_is_pinned_and_nothing_is_busy() {
             assert_errno(error.errno(), Errno::OPNOTSUPP, &error);
         };
         let unresolved = || panic!("nothing is resolved for a pin that is refused");
-        refuse(holder.pin(layout, 0..8, DEVICE, Until::done(), unresolved).map(|_: pinfold_layout::Pin<_>| ()).unwrap_err());
+        refuse(
+            holder
+                .pin(layout, 0..8, DEVICE, Until::done(), unresolved)
+                .map(|_: pinfold_layout::Pin<_>| ())
+                .unwrap_err(),
+        );
         refuse(holder.try_pin(layout, 0..8, COPY, || ()).map(drop).unwrap_err());
         refuse(block_on(holder.pin_async(layout, 0..8, DEVICE, || ())).map(drop).unwrap_err());
         let request = PinRequest { layout, range: 0..8, spec: DEVICE };
@@ -501,7 +506,8 @@ fn g6_what_waits_for_space_has_the_errno_of_how_it_ended() {
     nothing_stays(&fixture, || {
         let mut pin = holder.pin(layout, 0..4, DEVICE, Until::done(), || ()).unwrap();
         let mut brk = area.break_layout(&[(layout, 0..4)], Policy::Detach, Effect::Frees).unwrap();
-        let commit = brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
+        let commit =
+            brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
         let no_space = busy.try_reap(CommitId(commit.0 - 1)).map(drop).unwrap_err();
         assert!(matches!(no_space, SpaceError::NothingPinned { .. }), "{no_space}");
         assert_errno(no_space.errno(), Errno::NOSPC, &no_space);

@@ -32,7 +32,9 @@ fn a_million_files_hold_a_million_pins_while_other_threads_pin() {
             (0..MILLION).map(|file| area.layout(1000 + file).unwrap_or_else(|e| panic!("{file}: {e}"))).collect();
         let pins: Vec<_> = files
             .iter()
-            .map(|file| holder.pin(file, 0..1, DEVICE, Until::done(), || ()).unwrap_or_else(|e| panic!("{file:?}: {e}")))
+            .map(|file| {
+                holder.pin(file, 0..1, DEVICE, Until::done(), || ()).unwrap_or_else(|e| panic!("{file:?}: {e}"))
+            })
             .collect();
         let before = others.load(Ordering::Relaxed);
         wait_until("the other thread still pins", || others.load(Ordering::Relaxed) > before + 1000);
@@ -116,7 +118,8 @@ fn a_full_file_table_is_told_and_files_that_nobody_names_make_room() {
     let files_max = small_geometry().files_max;
     let mut objects = 100..;
     for _ in 0..10 {
-        let mut files: Vec<_> = objects.by_ref().take(files_max as usize - 1).map(|of| area.layout(of).unwrap()).collect();
+        let mut files: Vec<_> =
+            objects.by_ref().take(files_max as usize - 1).map(|of| area.layout(of).unwrap()).collect();
         let error = area.layout(1).map(drop).unwrap_err();
         assert!(matches!(error, AreaError::NoFile { files_max: 8 }), "{error}");
         assert!(area.layout(files[0].object()).is_ok(), "a file that has state already");
@@ -221,8 +224,7 @@ fn a_full_table_of_labels_is_told_and_the_labels_there_are_go_on() {
 #[test]
 fn as_many_extents_are_parked_as_there_is_memory_for() {
     let small = Geometry { parked_max: 1, ..small_geometry() };
-    let Fixture { area, holder, layout } =
-        Fixture::with(pinfold_layout::AreaOptions::default().geometry(small));
+    let Fixture { area, holder, layout } = Fixture::with(pinfold_layout::AreaOptions::default().geometry(small));
     let pin = holder.pin(&layout, 0..1000, DEVICE, Until::done(), || ()).unwrap();
     for at in 0..1000 {
         let mut brk = area.break_layout(&[(&layout, at..at + 1)], Policy::Detach, Effect::Frees).unwrap();

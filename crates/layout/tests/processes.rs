@@ -1,8 +1,8 @@
 //! A shared area with real processes: pins elsewhere, deaths, stops, forks, hostile holders.
 
-mod common;
 #[path = "common/child.rs"]
 mod child;
+mod common;
 
 use std::thread;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use child::Child;
 use common::{wait_until, wait_until_a_break_sleeps};
 use pinfold_layout::{
-    Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Layout, PinInfo, Policy, Quarantined, Quiescent,
-    Until,
+    Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Layout, PinInfo, Policy, Quarantined,
+    Quiescent, Until,
 };
 use rustix::process::Signal;
 
@@ -400,7 +400,8 @@ fn after_a_fork_the_childs_handles_do_nothing() {
         0 => {
             let refused = holder.try_pin(&layout, 0..8, device, || ()).map(drop);
             let pin_refused = matches!(refused, Err(PinError::Forked));
-            let break_refused = matches!(break_of(&area, &layout, Policy::Detach, Until::done()), Err(BreakError::Forked));
+            let break_refused =
+                matches!(break_of(&area, &layout, Policy::Detach, Until::done()), Err(BreakError::Forked));
             let layout_refused = matches!(area.layout(8), Err(AreaError::Forked));
             let holder_refused = matches!(area.holder(), Err(AreaError::Forked));
             let nothing = busy.reap(CommitId::ALL).is_empty() && area.pins().is_empty() && area.parked().is_empty();

@@ -96,7 +96,10 @@ struct ModelPin {
 
 enum HeldBy {
     /// The pin, and whether its engine has it.
-    Transfer { transfer: Transfer, by_engine: bool },
+    Transfer {
+        transfer: Transfer,
+        by_engine: bool,
+    },
     Quarantine,
 }
 
@@ -239,8 +242,9 @@ unsafe impl Quiescent for AllQuiet {
 impl InStep {
     fn new() -> Self {
         let fixture = Fixture::new();
-        let layouts =
-            (FIRST_OBJECT..FIRST_OBJECT + OBJECTS).map(|object| (object, fixture.area.layout(object).unwrap())).collect();
+        let layouts = (FIRST_OBJECT..FIRST_OBJECT + OBJECTS)
+            .map(|object| (object, fixture.area.layout(object).unwrap()))
+            .collect();
         let engine = PinSpec::device(Access::Write).labelled(fixture.holder.label("model", "").unwrap());
         Self { fixture, layouts, oracle: Oracle::new(), engine }
     }

@@ -56,7 +56,8 @@ fn g3_a_newcomer_waits_for_the_break_and_then_gets_in() {
         wait_until_a_break_sleeps(&area);
         let refused = holder.try_pin(&layout, 0..1, DEVICE, || ()).map(drop).unwrap_err();
         assert!(matches!(refused, PinError::LayoutBreaking { object: 7, .. }), "{refused}");
-        let refused = scope.spawn(|| holder.pin(&layout, 0..1, DEVICE, Until::after(SOON), || ()).map(drop).unwrap_err());
+        let refused =
+            scope.spawn(|| holder.pin(&layout, 0..1, DEVICE, Until::after(SOON), || ()).map(drop).unwrap_err());
         assert!(matches!(refused.join().unwrap(), PinError::TimedOut { object: 7, .. }));
         let newcomer = scope.spawn(|| drop(holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap()));
         drop(pin);
@@ -122,7 +123,10 @@ fn g6_try_drain_only_looks_and_names_the_first_busy_pin() {
     let mut brk = area.break_layout(&[(&layout, 0..8)], Policy::Wait, Effect::Frees).unwrap();
     let error = brk.try_drain().map(drop).unwrap_err();
     let BreakError::Busy(info) = &error else { panic!("{error}") };
-    assert_eq!((info.range.clone(), info.engine.as_str(), info.label.as_str()), (3..5, "late-device", "loading weights"));
+    assert_eq!(
+        (info.range.clone(), info.engine.as_str(), info.label.as_str()),
+        (3..5, "late-device", "loading weights")
+    );
     assert!(error.to_string().contains("through late-device, for loading weights"), "{error}");
     drop(holder.try_pin(&layout, 0..8, DEVICE, || ()).expect("nothing was announced"));
     drop(pin);

@@ -5,7 +5,7 @@ use crate::mechanism::fences::Fences;
 use crate::mechanism::geometry::Geometry;
 use crate::mechanism::header::{Announcement, Cell, Growing, Header, Prologue, VoidMark};
 use crate::mechanism::holder::Holder;
-use crate::mechanism::layout_break::{Effect, Idle, LayoutBreak, Policy};
+use crate::mechanism::layout_break::{Effect, LayoutBreak, Policy};
 use crate::mechanism::owner::{HOLDER_LINKED, Member, Owner};
 use crate::mechanism::segment::{BlockHead, Segment, SegmentHead, Slot};
 use crate::mechanism::sleeper::Sleeper;
@@ -149,17 +149,12 @@ impl Files {
         vec![Extent { object, start: position, end: position + 1, block: old }]
     }
 
-    fn give_away(&self, extent: &Extent) {
+    pub(crate) fn give_away(&self, extent: &Extent) {
         for block in extent.block..extent.block + extent.len() {
             assert_ne!(self.blocks[block as usize].read(), GIVEN_AWAY, "block {block} was given away twice");
             self.blocks[block as usize].write(GIVEN_AWAY);
         }
     }
-}
-
-/// Commits the replacement of one block.
-pub(crate) fn commit_replaced(idle: Idle<'_>, files: &Files, object: u64, position: u64, block: u64) {
-    idle.commit(|| files.replace(object, position, block));
 }
 
 /// Boxed words in place of a mapping.

@@ -10,5 +10,9 @@ mod sync;
 #[path = "../common/world.rs"]
 mod world;
 
+mod actors;
 mod check;
+
+mod detach;
 mod pin_and_close;
+mod two_breaks;

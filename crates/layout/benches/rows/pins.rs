@@ -55,5 +55,11 @@ pub(crate) fn gigabyte_beside_page(scale: Scale) -> Vec<Line> {
         }
     };
     let ratios = take_turns(scale, pins_of(GIGABYTE), pins_of(PAGE));
-    vec![Line { row: 2, what: "pin + unpin, 1 GiB in one extent", beside: "the same of 4 KiB", limit: Some(1.05), ratios }]
+    vec![Line {
+        row: 2,
+        what: "pin + unpin, 1 GiB in one extent",
+        beside: "the same of 4 KiB",
+        limit: Some(1.05),
+        ratios,
+    }]
 }

@@ -233,7 +233,8 @@ impl Holder {
             let own = self.segment.find(chain, range.object, |pin| {
                 let mine = pin.thread == thread.number && pin.state.usage() == SlotUse::Held;
                 let with_me = !pin.state.flags().has(Flags::HANDED_OVER);
-                (mine && with_me && pin.generation < range.generation && pin.reaches(range.start, range.end)).then_some(())
+                (mine && with_me && pin.generation < range.generation && pin.reaches(range.start, range.end))
+                    .then_some(())
             });
             own.is_some()
         })

@@ -89,19 +89,21 @@ impl Owner {
         breaks.last_id += 1;
         let id = breaks.last_id;
         let thread = ThisThread::get().number;
-        let thresholds: Thresholds =
-            targets.iter().map(|t| header.word(t.layout.cell).begun().generation()).collect();
+        let thresholds: Thresholds = targets.iter().map(|t| header.word(t.layout.cell).begun().generation()).collect();
         for ((target, index), generation) in targets.iter().zip(&announcements).zip(&thresholds) {
-            header.announce(*index, &Announced {
-                object: target.layout.object,
-                start: target.start,
-                end: target.end,
-                break_id: id,
-                generation: *generation,
-                phase,
-                thread,
-                since: boot_ms(),
-            });
+            header.announce(
+                *index,
+                &Announced {
+                    object: target.layout.object,
+                    start: target.start,
+                    end: target.end,
+                    break_id: id,
+                    generation: *generation,
+                    phase,
+                    thread,
+                    since: boot_ms(),
+                },
+            );
         }
         for cell in cells_of(targets) {
             let word = header.word(cell).begun();
@@ -111,8 +113,15 @@ impl Owner {
             }
         }
         let closed = phase == Phase::Closing;
-        let running =
-            Running { targets: Arc::clone(targets), announcements, closed, thread, since: Instant::now(), asleep: None, said: 0 };
+        let running = Running {
+            targets: Arc::clone(targets),
+            announcements,
+            closed,
+            thread,
+            since: Instant::now(),
+            asleep: None,
+            said: 0,
+        };
         breaks.running.insert(id, running);
         Ok(Ok(Begun { id, thresholds }))
     }
@@ -214,7 +223,11 @@ impl Owner {
     /// Whether a running break meets the range: then who waits there still has something to wait for.
     pub(crate) fn is_broken(&self, object: u64, start: u64, end: u64) -> bool {
         let breaks = self.breaks();
-        breaks.running.values().flat_map(|running| running.targets.iter()).any(|target| target.meets(object, start, end))
+        breaks
+            .running
+            .values()
+            .flat_map(|running| running.targets.iter())
+            .any(|target| target.meets(object, start, end))
     }
 
     /// Notes for whom a break sleeps.

@@ -50,7 +50,7 @@ pub(crate) enum Site {
 
 impl Site {
     /// Every site, for the test that takes out one after the other.
-    #[cfg(any(test, pinfold_model))]
+    #[cfg(test)]
     #[allow(dead_code, reason = "used by the models")]
     pub(crate) const ALL: [Self; 17] = [
         Self::PinPublish,

@@ -9,8 +9,8 @@
 
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicPtr;
+// Not modelled: these are one thread's at a time (L1).
+use std::sync::{OnceLock, atomic::AtomicPtr};
 
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, ThisThread, lock, note, noted};
 
@@ -63,7 +63,7 @@ pub(crate) struct EmptySlot {
 
 impl Lanes {
     pub(crate) fn new() -> Self {
-        #[allow(clippy::disallowed_types, reason = "a counter, no part of a protocol")]
+        // Not modelled: a counter, no part of a protocol.
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { id, table: (0..LANES_MAX).map(|_| OnceLock::new()).collect(), grow: Mutex::new(()) }
@@ -144,9 +144,9 @@ impl Lanes {
                     let first = segment.slots_of(block).start;
                     is_empty(slots.at(first)).then_some(first).ok_or(PinError::Damaged)?
                 }
-                None => blocks.search(segment, slots, usize::MAX).ok_or(PinError::NoSlot {
-                    slots_max: segment.geometry().slots_max(),
-                })?,
+                None => blocks
+                    .search(segment, slots, usize::MAX)
+                    .ok_or(PinError::NoSlot { slots_max: segment.geometry().slots_max() })?,
             },
         };
         let found = slots.place(found);

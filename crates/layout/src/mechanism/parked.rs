@@ -11,7 +11,7 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "sets of ranges, often of one")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use super::sleeper::WordRef;
 pub(crate) struct Busy {
     pub(super) set: Mutex<Set>,
     records: Mutex<ParkedRecords>,
-    /// How many extents are parked: a scan without any takes no lock.
+    /// How many objects have parked extents: a scan without any takes no lock.
     parked: AtomicU32,
     /// Bumped when something is parked or becomes durable; who waits for space sleeps on it too.
     pub(crate) space: Arc<AtomicU64>,
@@ -39,8 +39,30 @@ pub(crate) struct Busy {
 #[derive(Default)]
 pub(super) struct Set {
     pub(super) by_object: HashMap<u64, Vec<Parked>>,
+    /// Objects that parked something, and in which commit: oldest first, until that is durable.
+    awaiting: VecDeque<(u64, u64)>,
+    /// Objects that have durable extents: the ones that a reap looks at.
+    pub(super) ready: BTreeSet<u64>,
     pub(super) commit: u64,
     pub(super) durable: u64,
+}
+
+impl Set {
+    fn add(&mut self, parked: Parked) {
+        let (commit, object) = (parked.commit, parked.extent.object);
+        if self.awaiting.back() != Some(&(commit, object)) {
+            self.awaiting.push_back((commit, object));
+        }
+        self.by_object.entry(object).or_default().push(parked);
+    }
+
+    /// Takes note that this commit and all older ones are durable.
+    pub(super) fn note_durable(&mut self, durable_up_to: CommitId) {
+        self.durable = self.durable.max(durable_up_to.0.min(self.commit));
+        while let Some((_, object)) = self.awaiting.pop_front_if(|(commit, _)| *commit <= self.durable) {
+            self.ready.insert(object);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,15 +120,14 @@ impl Busy {
             if reached {
                 parked.entry = owner.keep_parked(&parked.extent, generation, commit);
             }
-            set.by_object.entry(extent.object).or_default().push(parked);
+            set.add(parked);
         }
         self.count(&set);
         CommitId(commit)
     }
 
     pub(super) fn count(&self, set: &Set) {
-        let parked = set.by_object.values().map(Vec::len).sum::<usize>();
-        self.parked.store(parked.min(u32::MAX as usize) as u32, Ordering::Release);
+        self.parked.store(set.by_object.len().min(u32::MAX as usize) as u32, Ordering::Release);
     }
 
     /// Tells who waits for space to look again.
@@ -346,8 +367,9 @@ impl Owner {
             let entry = self.keep_parked(&extent, generation, commit);
             let (since, said) = (Instant::now(), 0);
             let parked = Parked { extent, generation, commit, reached: true, inherited: true, since, said, entry };
-            set.by_object.entry(extent.object).or_default().push(parked);
+            set.add(parked);
         }
+        set.note_durable(CommitId::ALL);
         self.busy.count(&set);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{COPY, Census, DEVICE, Fixture, alone, block_on, poll_once, small_geometry, wait_until_a_break_sleeps};
 use pinfold_layout::{
     Access, Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Label, LabelError, Layout,
-    LayoutToken, PinError, PinRequest, Policy, RawPin, SpaceError, UnpinError, Until,
+    LayoutBreak, LayoutToken, PinError, PinRequest, Policy, RawPin, SpaceError, UnpinError, Until,
 };
 use rustix::io::Errno;
 
@@ -31,7 +31,7 @@ fn assert_errno(errno: i32, expected: Errno, error: &dyn Error) {
     assert!(!error.to_string().is_empty());
 }
 
-fn break_of<'a>(area: &'a Area, layout: &Layout, range: Range<u64>) -> pinfold_layout::LayoutBreak {
+fn break_of(area: &Area, layout: &Layout, range: Range<u64>) -> LayoutBreak {
     area.break_layout(&[(layout, range)], Policy::Wait, Effect::Frees).unwrap()
 }
 
@@ -403,6 +403,14 @@ fn a_panic_inside_resolve_leaves_no_pin() {
         panics(|| holder.pin_owned(layout, 0..8, COPY, Until::done(), broken_map).map(drop));
         panics(|| holder.try_pin(layout, 0..8, DEVICE, broken_map).map(drop));
         panics(|| poll_once(&mut holder.pin_async(layout, 0..8, DEVICE, broken_map)).is_ready());
+        let mut brk = break_of(area, layout, 0..8);
+        let idle = brk.drain(Until::done()).unwrap();
+        let mut waited = holder.pin_async(layout, 0..8, DEVICE, broken_map);
+        assert!(poll_once(&mut waited).is_pending());
+        idle.commit(Vec::new);
+        panics(|| poll_once(&mut waited).is_ready());
+        drop(waited);
+        break_of(area, layout, 0..8).try_drain().expect("its wish is gone with it").commit(Vec::new);
         let requests = [0..1, 1..2, 2..3].map(|range| PinRequest { layout, range, spec: DEVICE });
         let third_is_broken = |index| if index == 2 { broken_map() } else { 0 };
         panics(|| holder.transfer(&requests, Until::done(), third_is_broken).map(drop));

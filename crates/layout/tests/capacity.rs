@@ -53,6 +53,21 @@ fn a_million_files_hold_a_million_pins_while_other_threads_pin() {
 }
 
 #[test]
+fn giving_up_the_names_of_pinned_files_costs_no_more_the_more_there_are() {
+    // Looking at all of them each time would take minutes.
+    const FILES: u64 = 50_000;
+    let Fixture { area, holder, .. } = Fixture::new();
+    let files: Vec<_> = (0..FILES).map(|file| area.layout(1000 + file).unwrap()).collect();
+    let pins: Vec<_> = files.iter().map(|file| holder.pin(file, 0..1, DEVICE, Until::done(), || ()).unwrap()).collect();
+    drop(files);
+    assert!(area.files() >= FILES as usize, "a pin keeps the state of its file");
+    drop(pins);
+    // Those that stayed are looked at again when twice as many more have come.
+    drop((0..2 * FILES + 1000).map(|file| area.layout(FILES + 1000 + file).unwrap()).collect::<Vec<_>>());
+    assert!(area.files() <= 2 * GIVEN_BACK_TOGETHER, "{} files have state without a name", area.files());
+}
+
+#[test]
 fn a_million_pins_of_one_file_fit() {
     let Fixture { area, holder, layout } = Fixture::new();
     let pins: Vec<_> = (0..MILLION)
@@ -93,6 +108,24 @@ fn a_full_pin_table_is_told_and_each_pin_that_leaves_makes_room() {
     }
     assert_eq!((holder.pins(), area.pins().len()), (0, 0));
     drop(holder.pin(&other, 0..1, DEVICE, Until::done(), || ()));
+}
+
+#[test]
+fn a_pin_that_waits_needs_no_second_slot_to_get_in() {
+    let Fixture { area, holder, layout } = Fixture::small();
+    let slots_max = (small_geometry().blocks_max * small_geometry().slots_per_block) as usize;
+    for _ in 0..10 {
+        let mut brk = area.break_layout(&[(&layout, 0..8)], Policy::Wait, Effect::Frees).unwrap();
+        let idle = brk.drain(Until::done()).unwrap();
+        let mut waiting: Vec<_> = (0..slots_max).map(|_| holder.pin_async(&layout, 0..8, DEVICE, || ())).collect();
+        for _ in 0..3 {
+            assert!(waiting.iter_mut().all(|pinning| poll_once(pinning).is_pending()), "each has a slot for its wish");
+        }
+        idle.commit(Vec::new);
+        let pins: Vec<_> = waiting.into_iter().map(|pinning| block_on(pinning).unwrap()).collect();
+        assert_eq!((pins.len(), holder.pins()), (slots_max, slots_max));
+    }
+    assert_eq!(holder.pins(), 0);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::Fixture;
 use pinfold_layout::{
-    Access, Area, BreakError, BusyStats, CommitId, Effect, Extent, FreeExtent, Layout, PinInfo, PinRequest, PinSpec,
-    Policy, Quiescent, Transfer, Until,
+    Access, Area, AreaOptions, BreakError, BusyStats, CommitId, Effect, Extent, FreeExtent, Layout, PinInfo,
+    PinRequest, PinSpec, Policy, Quiescent, Transfer, Until,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -240,8 +240,9 @@ unsafe impl Quiescent for AllQuiet {
 }
 
 impl InStep {
-    fn new() -> Self {
-        let fixture = Fixture::new();
+    fn new(shared: bool) -> Self {
+        let make = if shared { Area::shared } else { Area::embedded };
+        let fixture = Fixture::of(make(AreaOptions::default()).unwrap());
         let layouts = (FIRST_OBJECT..FIRST_OBJECT + OBJECTS)
             .map(|object| (object, fixture.area.layout(object).unwrap()))
             .collect();
@@ -409,8 +410,8 @@ proptest! {
     })]
 
     #[test]
-    fn g1_no_block_is_free_while_a_pin_reaches_it_and_all_come_back(steps in steps()) {
-        let mut in_step = InStep::new();
+    fn g1_no_block_is_free_while_a_pin_reaches_it_and_all_come_back(shared in any::<bool>(), steps in steps()) {
+        let mut in_step = InStep::new(shared);
         for step in steps {
             in_step.run(step);
         }

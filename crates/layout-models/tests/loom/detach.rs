@@ -9,7 +9,7 @@ use crate::world::{SMALL, World};
 /// G1: a break that detaches, against a transfer. The block is parked as long as the transfer reaches it.
 #[test]
 fn detach_parks_what_a_pin_reaches() {
-    bounded(3).run(|| {
+    bounded(2).run(|| {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
@@ -25,7 +25,7 @@ fn detach_parks_what_a_pin_reaches() {
 /// pins that are in until the commit did.
 #[test]
 fn space_waits_for_a_pin() {
-    bounded(3).run(|| {
+    bounded(2).run(|| {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
@@ -42,7 +42,7 @@ fn space_waits_for_a_pin() {
 /// one after the other, and a pin keeps at most one of them.
 #[test]
 fn a_pin_keeps_one_generation() {
-    bounded(2).run(|| {
+    bounded(1).run(|| {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);

@@ -13,6 +13,9 @@ mod world;
 mod actors;
 mod check;
 
+mod cells;
 mod detach;
+mod holders;
+mod newcomers;
 mod pin_and_close;
 mod two_breaks;

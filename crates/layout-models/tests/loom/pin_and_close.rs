@@ -67,7 +67,7 @@ fn close_opens_again_for_a_copy() {
 #[test]
 fn pin_meets_two_breaks_in_a_row() {
     bounded(2).run(|| {
-        let world = World::new(SMALL);
+        let world = World::watched(SMALL, Watch { announcements: true, ..Watch::default() });
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
         let thread = start(2, move || pinner.try_transfer(0..1, DEVICE));

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use pinfold_layout::{Area, AreaOptions, CommitId, Effect, Layout, Policy, Until};
+use pinfold_layout::{Area, CommitId, Effect, Layout, Policy, Until};
 
 use crate::Scale;
 use crate::fixture::{DEVICE, ExtentMap, FILE, Fixture};
@@ -41,7 +41,7 @@ fn free_some(area: &Area, layout: &Layout, extents: &mut ExtentMap, of: u64, cou
 
 /// Row 3. Linux walks the file's page tree, one entry for each page or huge page; here nothing is walked but the pins.
 pub(crate) fn million_extents_beside_one(scale: Scale) -> Vec<Line> {
-    let Fixture { area, layout, .. } = &Fixture::new(AreaOptions::default());
+    let Fixture { area, layout, .. } = &Fixture::embedded();
     let many = scale.of(EXTENTS) as u64;
     let (mut million, mut one) = (ExtentMap::of_single_blocks(many), ExtentMap::of_single_blocks(1));
     let count = scale.of(BREAKS);
@@ -56,8 +56,8 @@ pub(crate) fn million_extents_beside_one(scale: Scale) -> Vec<Line> {
 
 /// Row 4. The pins lie on as many other files, so they hang in every chain, the measured file's too.
 pub(crate) fn many_pins_beside_none(scale: Scale) -> Vec<Line> {
-    let pinned = &Fixture::new(AreaOptions::default());
-    let quiet = &Fixture::new(AreaOptions::default());
+    let pinned = &Fixture::embedded();
+    let quiet = &Fixture::embedded();
     let others = FILE + 1..=FILE + scale.of(PINS) as u64;
     let layouts: Vec<_> = others.map(|file| pinned.area.layout(file).expect("room for its state")).collect();
     let pin = |layout| pinned.holder.pin(layout, 0..1, DEVICE, Until::done(), || ()).expect("no break");

@@ -19,8 +19,11 @@ pub(crate) struct Fixture {
 pub(crate) const FILE: u64 = 1;
 
 impl Fixture {
-    pub(crate) fn new(options: AreaOptions) -> Self {
-        let area = Area::embedded(options).expect("an embedded area");
+    pub(crate) fn embedded() -> Self {
+        Self::of(Area::embedded(AreaOptions::default()).expect("an embedded area"))
+    }
+
+    pub(crate) fn of(area: Area) -> Self {
         let holder = area.holder().expect("a holder");
         let layout = area.layout(FILE).expect("a layout");
         Self { area, holder, layout }

@@ -59,7 +59,7 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 pub(crate) const HEADING: &str = "\
-row  what                                          beside                                 median     min ..    max   limit";
+row  what                                          beside                            median   half of them      min .. max       limit";
 
 impl Line {
     fn holds(&self) -> Option<bool> {
@@ -73,8 +73,10 @@ impl Line {
             (Some(limit), _) => format!("{limit:.2}x  MISSED"),
             (None, _) => "none: for information".into(),
         };
-        let (median, min, max) = (ratios.median(), ratios.min(), ratios.max());
-        format!("{row:>3}  {what:<44}  {beside:<36}  {median:>6.2}x {min:>6.2} .. {max:>6.2}   {limit}")
+        let [min, low, median, high, max] = ratios.quartiles();
+        format!(
+            "{row:>3}  {what:<44}  {beside:<31}  {median:>6.2}x   {low:.2} .. {high:.2}   {min:>5.2} .. {max:<7.2}  {limit}"
+        )
     }
 
     fn as_json(&self) -> String {
@@ -82,10 +84,11 @@ impl Line {
         let or_null = |value: Option<String>| value.unwrap_or_else(|| "null".into());
         let limit = or_null(self.limit.map(|limit| limit.to_string()));
         let holds = or_null(self.holds().map(|holds| holds.to_string()));
-        let (median, min, max, rounds) = (ratios.median(), ratios.min(), ratios.max(), ratios.0.len());
-        format!(
-            r#"{{"row":{row},"what":"{what}","beside":"{beside}","median":{median:.4},"min":{min:.4},"max":{max:.4},"rounds":{rounds},"limit":{limit},"holds":{holds}}}"#
-        )
+        let [min, low, median, high, max] = ratios.quartiles();
+        let rounds = ratios.0.len();
+        let named = format!(r#""row":{row},"what":"{what}","beside":"{beside}""#);
+        let spread = format!(r#""min":{min:.4},"low":{low:.4},"median":{median:.4},"high":{high:.4},"max":{max:.4}"#);
+        format!(r#"{{{named},{spread},"rounds":{rounds},"limit":{limit},"holds":{holds}}}"#)
     }
 }
 
@@ -97,14 +100,11 @@ pub(crate) fn as_json(lines: &[Line]) -> String {
 
 impl Ratios {
     fn median(&self) -> f64 {
-        self.0[self.0.len() / 2]
+        self.quartiles()[2]
     }
 
-    fn min(&self) -> f64 {
-        self.0[0]
-    }
-
-    fn max(&self) -> f64 {
-        self.0[self.0.len() - 1]
+    /// The smallest, the quartiles, the largest: between the second and the fourth lie half of the rounds.
+    fn quartiles(&self) -> [f64; 5] {
+        [0, 1, 2, 3, 4].map(|quarter| self.0[(self.0.len() - 1) * quarter / 4])
     }
 }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Subject and peer take turns in many short rounds, so that what disturbs the machine disturbs both. A line shows the
-//! median of the rounds' ratios, the smallest and the largest, and whether the median keeps to the limit. There is no
-//! absolute time in it: that would be a statement about the machine.
+//! median of the rounds' ratios, where half of them lie, the smallest and the largest, and whether the median keeps to
+//! the limit. There is no absolute time in it: that would be a statement about the machine.
 
 #![allow(clippy::disallowed_types, reason = "a bench measures the real machine")]
 

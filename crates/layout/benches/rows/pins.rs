@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use pinfold_layout::{AreaOptions, Until};
+use pinfold_layout::{Area, AreaOptions, Until};
 
 use crate::Scale;
 use crate::fixture::{DEVICE, ExtentMap, Fixture};
@@ -16,21 +16,22 @@ const GIGABYTE: u64 = 1 << 30;
 ///
 /// Both are done by one thread, and nobody else touches the counter: an `Arc`'s best case, and so the harder peer.
 pub(crate) fn beside_arc(scale: Scale) -> Vec<Line> {
-    let line = |what, limit, options| Line {
+    let line = |what, limit, fixture| Line {
         row: 1,
         what,
         beside: "Arc clone + drop",
         limit: Some(limit),
-        ratios: pin_beside_arc(scale, options),
+        ratios: pin_beside_arc(scale, &fixture),
     };
+    let shared = Area::shared(AreaOptions::default()).expect("a shared area");
     vec![
-        line("pin + unpin, 4 KiB, embedded", 1.0, AreaOptions::default()),
-        line("pin + unpin, 4 KiB, real fences (as shared)", 2.0, AreaOptions::default().real_fences(true)),
+        line("pin + unpin, 4 KiB, embedded area", 1.0, Fixture::embedded()),
+        line("pin + unpin, 4 KiB, shared area", 2.0, Fixture::of(shared)),
     ]
 }
 
-fn pin_beside_arc(scale: Scale, options: AreaOptions) -> Ratios {
-    let Fixture { holder, layout, .. } = &Fixture::new(options);
+fn pin_beside_arc(scale: Scale, fixture: &Fixture) -> Ratios {
+    let Fixture { holder, layout, .. } = fixture;
     let buffer = Arc::new([0_u8; 64]);
     let address = buffer.as_ptr();
     let count = scale.of(20_000);
@@ -43,7 +44,7 @@ fn pin_beside_arc(scale: Scale, options: AreaOptions) -> Ratios {
 
 /// Row 2. Linux raises a count on each page of a range; here a range costs what its extents cost, and this one has one.
 pub(crate) fn gigabyte_beside_page(scale: Scale) -> Vec<Line> {
-    let Fixture { holder, layout, .. } = &Fixture::new(AreaOptions::default());
+    let Fixture { holder, layout, .. } = &Fixture::embedded();
     let extents = &ExtentMap::of_one(GIGABYTE);
     let count = scale.of(20_000);
     let pins_of = |len| {

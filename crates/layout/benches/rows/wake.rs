@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use pinfold_layout::{Area, AreaOptions, Effect, Layout, Policy, Until};
+use pinfold_layout::{Area, Effect, Layout, Policy, Until};
 use rustix::thread::{CpuSet, futex, sched_getaffinity, sched_setaffinity};
 
 use crate::Scale;
@@ -64,7 +64,7 @@ fn unpin_beside_round_trip(scale: Scale, drain: Drain) -> Ratios {
 }
 
 fn measure(scale: Scale, drain: Drain) -> Ratios {
-    let fixture = &Fixture::new(AreaOptions::default());
+    let fixture = &Fixture::embedded();
     let samples = scale.of(SAMPLES);
     let (go, breaker_goes) = mpsc::channel();
     let (breaker_returns, returned) = mpsc::channel();

@@ -102,7 +102,10 @@ impl Header {
         let record = self.announcement(index);
         let version = record.version.load(Ordering::Relaxed);
         debug_assert!(version.is_multiple_of(2), "the owner writes one record at a time");
-        record.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        // ORDER: Release pairs with the Acquire load in `announced`: a pin that passes over the record because it is being
+        // written sees in its word how far the break got that had the record before;
+        // `loom::pin_meets_two_breaks_in_a_row` fails without.
+        record.version.store(version.wrapping_add(1), Ordering::Release);
         // ORDER: pairs with the Acquire fence in `announced`: who reads a new word reads the odd version next.
         fences::local(Site::AnnounceWrite, Ordering::Release);
         record.start.store(announced.start, Ordering::Relaxed);

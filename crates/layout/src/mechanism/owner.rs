@@ -85,10 +85,13 @@ struct Cells {
     free: Vec<u32>,
     /// Objects whose last handle went; their cells may be freed.
     idle: Vec<u64>,
+    /// How many of those stayed at the last sweep: pinned, or parked.
+    stayed: usize,
     fresh: u32,
 }
 
-/// Cells that wait to be freed together.
+/// Cells that wait to be freed together. A sweep also looks at those that stayed the last time, so it comes only when
+/// there are twice as many again.
 const IDLE_CELLS_MAX: usize = 256;
 
 /// Kept by the layouts of one file; the last one gives the cell back.
@@ -359,7 +362,7 @@ impl Owner {
     fn give_back_cell(&self, object: u64) {
         let mut cells = lock(&self.cells);
         cells.idle.push(object);
-        if cells.idle.len() >= IDLE_CELLS_MAX {
+        if cells.idle.len() >= IDLE_CELLS_MAX + 2 * cells.stayed {
             self.sweep_cells(&mut cells);
         }
     }
@@ -390,6 +393,7 @@ impl Owner {
         });
         cells.idle = parked;
         cells.idle.append(&mut idle);
+        cells.stayed = cells.idle.len();
     }
 
     fn is_pinned(&self, object: u64) -> bool {

@@ -191,15 +191,18 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
             Want { layout: &this.layout, start: this.range.start, end: this.range.end, spec: this.spec, beside: &[] };
         let holder = Arc::clone(&this.holder);
         // A future may be polled on another thread each time, and only a lane's thread fills its slots: the wish stays
-        // where it is until the new attempt has replaced it.
-        let mut earlier = this.attempt.take();
-        let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?);
+        // where it is until the new attempt has replaced it, also when `resolve` panics; or until there is no other slot.
+        let place = holder.place(&want, ThisThread::get()).or_else(|full| {
+            holder.withdraw(&mut this.attempt.take().ok_or(full)?);
+            holder.place(&want, ThisThread::get())
+        })?;
+        let mut attempt = Attempt::at(place);
         let tried = holder.try_once(&want, &mut attempt, &mut this.resolve);
         if let Ok(Tried::Behind(..)) = tried {
             holder.wish(&want, &mut attempt);
         }
-        if let Some(earlier) = &mut earlier {
-            holder.withdraw(earlier);
+        if let Some(mut earlier) = this.attempt.take() {
+            holder.withdraw(&mut earlier);
         }
         match tried? {
             Tried::Pinned(held, resolved) => Poll::Ready(Ok(Pin::new(holder, held, resolved))),

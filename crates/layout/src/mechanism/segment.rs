@@ -340,7 +340,9 @@ impl Segment {
         };
         // ORDER: pairs with the Release fence in `publish`, before the words of the next version are written.
         fences::local(Site::SlotReread, Ordering::Acquire);
-        let again = SlotState(slot.state.load(Ordering::Relaxed));
+        // ORDER: Acquire: who learns here that the pin left does so after what was copied under it;
+        // `loom::a_block_is_hung_while_the_chain_is_scanned` fails without.
+        let again = SlotState(slot.state.load(Ordering::Acquire));
         let same = again.version() == state.version() && !again.is_empty();
         same.then_some(Reading { state: again, ..reading })
     }

@@ -10,36 +10,40 @@ use std::thread::{self, Thread};
 use pinfold_layout::{Access, Area, AreaOptions, Geometry, Holder, Layout, PinSpec};
 
 /// A device that writes.
-pub const DEVICE: PinSpec = PinSpec::device(Access::Write);
+pub(crate) const DEVICE: PinSpec = PinSpec::device(Access::Write);
 /// A copy that writes.
-pub const COPY: PinSpec = PinSpec::cpu(Access::Write);
+pub(crate) const COPY: PinSpec = PinSpec::cpu(Access::Write);
 
-/// An embedded area with one holder and the layout of object 7.
-pub struct Fixture {
-    pub area: Arc<Area>,
-    pub holder: Arc<Holder>,
-    pub layout: Layout,
+/// An area, embedded unless told otherwise, with one holder and the layout of object 7.
+pub(crate) struct Fixture {
+    pub(crate) area: Arc<Area>,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) layout: Layout,
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(AreaOptions::default())
     }
 
     /// The same with small tables, so that rare edges become common.
-    pub fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self::with(AreaOptions::default().geometry(small_geometry()))
     }
 
-    pub fn with(options: AreaOptions) -> Self {
-        let area = Arc::new(Area::embedded(options).expect("an embedded area"));
+    pub(crate) fn with(options: AreaOptions) -> Self {
+        Self::of(Area::embedded(options).expect("an embedded area"))
+    }
+
+    pub(crate) fn of(area: Area) -> Self {
+        let area = Arc::new(area);
         let holder = area.holder().expect("a holder");
         let layout = area.layout(7).expect("a layout");
         Self { area, holder, layout }
     }
 }
 
-pub fn small_geometry() -> Geometry {
+pub(crate) fn small_geometry() -> Geometry {
     Geometry {
         files_max: 8,
         announcements_max: 4,
@@ -54,7 +58,7 @@ pub fn small_geometry() -> Geometry {
 }
 
 /// Waits for a state that another thread brings about, without sleeping.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
         assert!(begun.elapsed().as_secs() < 60, "this never came about: {what}");
@@ -63,25 +67,25 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Waits until some break sleeps for a pin.
-pub fn wait_until_a_break_sleeps(area: &Area) {
+pub(crate) fn wait_until_a_break_sleeps(area: &Area) {
     wait_until("a break sleeps", || area.breaks().iter().any(|info| info.behind.is_some()));
 }
 
 /// What is in use at a moment. A test takes one before and one after, and nothing may be left over.
 ///
-/// Descriptors are the process's, so tests that count them run [alone](alone).
+/// Descriptors are the process's, so tests that count them run [`alone`].
 #[derive(PartialEq, Eq, Debug)]
-pub struct Census {
-    pub pins: usize,
-    pub breaks: usize,
-    pub announcements: usize,
-    pub parked: usize,
-    pub holders: usize,
-    pub descriptors: usize,
+pub(crate) struct Census {
+    pub(crate) pins: usize,
+    pub(crate) breaks: usize,
+    pub(crate) announcements: usize,
+    pub(crate) parked: usize,
+    pub(crate) holders: usize,
+    pub(crate) descriptors: usize,
 }
 
 impl Census {
-    pub fn of(area: &Area) -> Self {
+    pub(crate) fn of(area: &Area) -> Self {
         let breaks = area.breaks();
         Self {
             pins: area.pins().len(),
@@ -95,7 +99,7 @@ impl Census {
 }
 
 /// Keeps the other tests of this file out that ask for the same.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // A test that failed says so by itself.
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,12 +115,12 @@ impl Wake for Unpark {
 }
 
 /// A waker that unparks the running thread; each call gives another one.
-pub fn waker() -> Waker {
+pub(crate) fn waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 /// Runs one future on this thread.
-pub fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = waker();
     loop {
@@ -128,6 +132,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Polls a future once, with a waker that wakes nobody.
-pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -369,7 +369,7 @@ pub(crate) fn close(header: &Header) {
     (0..used).for_each(|cell| futex.wake(&header.cell(cell).word));
 }
 
-/// How often the coarse clock moves.
+/// How often the owner looks after what lasts and who died.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The owner's part of the sleeper's work: the clock, what lasts, who died.
@@ -422,3 +422,21 @@ fn say_break_lasts(_: &BreakInfo) {}
 
 #[cfg(not(feature = "tracing"))]
 fn say_extent_lasts(_: &BusyExtentInfo) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_unpins_from_a_closed_area_rings() {
+        let area = Area::shared(AreaOptions::default()).unwrap();
+        let layout = area.layout(7).unwrap();
+        let view = Arc::clone(&area.owner.view);
+        drop((area, layout.clone()));
+        drop(layout);
+        let cell = view.header.cell(0);
+        assert_eq!(cell.object.load(Ordering::Relaxed), 0, "nobody pins");
+        // A sleeper of the next owner looks again after 50 ms in any case, so only this shows it.
+        assert_eq!(cell.waited.load(Ordering::Relaxed), u64::MAX);
+    }
+}

@@ -49,6 +49,9 @@ impl Area {
     /// parked ([`BusyExtents::inherited`](crate::BusyExtents::inherited)). While any of that is left, the area keeps its
     /// capacities, whatever `options` say. Holders of the former owner must be [invited](Area::invite) again.
     ///
+    /// Holders write files of the directory, and who may write a file may cut it short: unlike those of
+    /// [`Area::shared`], they can bring the owner down. They belong to its domain of trust.
+    ///
     /// # Errors
     /// [`AreaError::Owned`] while another process, or this one, owns it. [`AreaError::NotAnArea`],
     /// [`AreaError::Damaged`], [`AreaError::Version`]: then nothing was written.

@@ -1,7 +1,9 @@
 //! Where segments come from: private memory, memfds, or files of a named area.
 //!
-//! Stays true  G1 of this file: each holder gets fresh memory, also where another had the place before it: children of
-//!                 the former one may still map what that one had.
+//! Stays true  F1: each holder gets fresh memory, also where another had the place before it: children of the former one
+//!                 may still map what that one had.
+//!             F2: a holder's entry in the header names its file as long as the file is there, and no longer.
+//! Dead owner  a file that no entry names is swept when the area is opened next.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

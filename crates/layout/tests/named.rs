@@ -210,6 +210,30 @@ fn a_living_client_without_pins_is_forgotten() {
 }
 
 #[test]
+fn a_living_client_is_forgotten_with_its_last_pin() {
+    let place = Place::new();
+    let (mut owner, client) = owner_and_client(&place);
+    client.must("pin device 7 4 8");
+    owner.kill();
+    let area = place.open().unwrap();
+    assert_eq!((area.holders(), area.pins().len()), (1, 1));
+    client.must("unpin 0");
+    area.reap_dead_holders();
+    assert_eq!((area.holders(), place.kinds()), (0, vec!["header".to_owned(), "lock".to_owned()]));
+}
+
+#[test]
+fn g8_a_copy_ends_with_its_process_also_when_its_owner_died_too() {
+    let place = Place::new();
+    let (mut owner, mut client) = owner_and_client(&place);
+    client.must("pin cpu 7 4 8");
+    owner.kill();
+    client.kill();
+    let area = place.open().unwrap();
+    assert_eq!((area.holders(), area.pins().len()), (0, 0));
+}
+
+#[test]
 fn g8_void_marks_survive_their_owner() {
     let place = Place::new();
     let area = place.open().unwrap();
@@ -225,7 +249,8 @@ fn g8_void_marks_survive_their_owner() {
     area.release_by_operator(&decision).unwrap();
     drop((layout, area));
     let area = place.open().unwrap();
-    assert_eq!(area.pins().iter().map(|pin| pin.range.clone()).collect::<Vec<_>>(), [4..8]);
+    let pins = area.pins();
+    assert_eq!((pins.len(), pins[0].range.clone()), (1, 4..8));
     let layout = area.layout(7).unwrap();
     let mut brk = area.break_layout(&[(&layout, 0..4)], Policy::Wait, Effect::Frees).unwrap();
     brk.try_drain().unwrap().commit(Vec::new);
@@ -331,6 +356,18 @@ fn a_child_that_inherited_a_dead_owners_lock_is_not_the_owner() {
     let _ = rustix::process::kill_process(grandchild, rustix::process::Signal::KILL);
     opened.unwrap();
     drop(place.open().unwrap());
+}
+
+#[test]
+fn a_child_that_inherited_the_lock_of_a_closed_area_does_not_keep_it() {
+    let place = Place::new();
+    let owner = Child::start();
+    owner.must(&format!("open {}", place.text()));
+    let grandchild = rustix::process::Pid::from_raw(owner.must("fork").parse().unwrap()).unwrap();
+    owner.must("close");
+    let opened = place.open().map(drop);
+    let _ = rustix::process::kill_process(grandchild, rustix::process::Signal::KILL);
+    opened.unwrap();
 }
 
 #[test]
@@ -460,11 +497,7 @@ fn an_area_of_another_boot_begins_anew() {
     left_behind(&place);
     let other_boot = |bytes: &mut Vec<u8>| {
         bytes[24] ^= 1;
-        let words = bytes[..17 * 8].chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
-        // The checksum of the format.
-        let sum = words.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
-            (sum.rotate_left(23) ^ word).wrapping_mul(0x0000_0100_0000_01b3) ^ (word >> 32)
-        });
+        let sum = child::header_checksum(bytes);
         bytes[17 * 8..18 * 8].copy_from_slice(&sum.to_ne_bytes());
     };
     let area = opened_with(&place, other_boot).unwrap();

@@ -4,14 +4,16 @@
 mod child;
 mod common;
 
+use std::future::Future;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
 use child::Child;
-use common::{wait_until, wait_until_a_break_sleeps};
+use common::{DEVICE, wait_until, wait_until_a_break_sleeps};
 use pinfold_layout::{
-    Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Layout, PinInfo, Policy, Quarantined,
-    Quiescent, Until,
+    Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Holder, Layout, LayoutToken,
+    PinError, PinInfo, PinSpec, Policy, Quarantined, Quiescent, Until,
 };
 use rustix::process::Signal;
 
@@ -254,6 +256,38 @@ fn who_sleeps_behind_a_dead_owners_break_is_told() {
 }
 
 #[test]
+fn a_future_behind_a_dead_owners_break_is_told() {
+    let _alone = common::alone();
+    let mut owner = Child::start();
+    owner.must("shared");
+    let cell = owner.must("layout 7").parse().unwrap();
+    let device = Child::start();
+    assert_eq!(device.join_with(&owner.invite(device.pid())), "joined");
+    device.must(&format!("token 7 {cell}"));
+    device.must("pin device 7 0 8");
+    let [header, segment] = owner.invite(std::process::id());
+    let holder = Holder::join(header, segment).unwrap();
+    let layout = holder.layout(LayoutToken { object: 7, cell }).unwrap();
+    owner.tell("break wait 7 0 8 0");
+    let announced = || matches!(holder.try_pin(&layout, 0..8, DEVICE, || ()), Err(PinError::LayoutBreaking { .. }));
+    wait_until("the break is announced", announced);
+
+    let mut pinning = std::pin::pin!(holder.pin_async(&layout, 0..8, DEVICE, || ()));
+    let waker = common::waker();
+    let mut context = Context::from_waker(&waker);
+    assert!(pinning.as_mut().poll(&mut context).is_pending());
+    owner.kill();
+    // Nobody rings: it is woken to look by itself.
+    let told = loop {
+        thread::park();
+        if let Poll::Ready(told) = pinning.as_mut().poll(&mut context) {
+            break told.map(drop);
+        }
+    };
+    assert!(matches!(told, Err(PinError::OwnerDied(pid)) if pid == owner.pid()), "{told:?}");
+}
+
+#[test]
 fn a_closed_area_gives_no_pins_although_its_owner_lives() {
     let _alone = common::alone();
     let owner = Child::start();
@@ -270,6 +304,26 @@ fn a_closed_area_gives_no_pins_although_its_owner_lives() {
     client.must("unpin 0");
     let answer = client.join_with(&late);
     assert!(answer.starts_with(&format!("error {}", libc::EOWNERDEAD)), "{answer}");
+}
+
+#[test]
+fn an_area_that_is_dropped_leaves_nothing_behind() {
+    let _alone = common::alone();
+    let before = (child::descriptors(), std::fs::read_dir("/proc/self/task").unwrap().count());
+    for _ in 0..3 {
+        let area = Area::shared(AreaOptions::default()).unwrap();
+        let layout = area.layout(7).unwrap();
+        let holder = area.holder().unwrap();
+        let [header, segment] = area.invite(std::process::id()).unwrap().into_fds();
+        let guest = Holder::join(header, segment).unwrap();
+        drop(holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap());
+        let named = guest.layout(layout.token()).unwrap();
+        drop(guest.pin(&named, 0..8, DEVICE, Until::done(), || ()).unwrap());
+        assert_eq!(area.holders(), 2);
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert_eq!(maps.lines().find(|line| line.contains("pinfold")), None);
+    assert_eq!((child::descriptors(), std::fs::read_dir("/proc/self/task").unwrap().count()), before);
 }
 
 #[test]
@@ -322,7 +376,6 @@ fn an_embedded_area_invites_nobody() {
 #[test]
 fn what_is_no_invitation_is_refused_by_name() {
     let _alone = common::alone();
-    use pinfold_layout::Holder;
     let area = Area::shared(AreaOptions::default()).unwrap();
     let other = Area::shared(AreaOptions::default()).unwrap();
     let pid = std::process::id();
@@ -359,6 +412,16 @@ fn what_is_no_invitation_is_refused_by_name() {
         let damaged = refused(copy(&|bytes| bytes[word * 8 + 1] ^= 4, length), segment());
         assert!(matches!(damaged, AreaError::Damaged { .. }), "word {word}: {damaged}");
     }
+    // Sound, but of another boot, or of an owner whose number is another's by now.
+    let sealed = |bytes: &mut Vec<u8>, word: usize| {
+        bytes[word * 8] ^= 1;
+        let sum = child::header_checksum(bytes);
+        bytes[17 * 8..18 * 8].copy_from_slice(&sum.to_ne_bytes());
+    };
+    let other_boot = refused(copy(&|bytes| sealed(bytes, 3), length), segment());
+    assert!(matches!(other_boot, AreaError::OtherBoot(_)), "{other_boot}");
+    let later_process = refused(copy(&|bytes| sealed(bytes, 7), length), segment());
+    assert!(matches!(later_process, AreaError::OwnerDied(dead) if dead == pid), "{later_process}");
     for length in [0, 8, 16, 100, 4096, length - 4096] {
         let short = refused(copy(&|_| {}, length), segment());
         assert!(matches!(short, AreaError::Damaged { .. } | AreaError::NotAnArea(_)), "{length} bytes: {short}");
@@ -380,10 +443,16 @@ fn nobody_can_write_a_header_that_was_handed_over() {
     assert!(std::fs::File::from(segment).set_len(0).is_err(), "a holder cannot cut its memfd short");
 }
 
+/// Where this process has a memfd of that name mapped.
+fn mapped_at(name: &str) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains(name)).expect("it is mapped");
+    usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap()
+}
+
 #[test]
 fn after_a_fork_the_childs_handles_do_nothing() {
     let _alone = common::alone();
-    use pinfold_layout::{PinError, PinSpec};
     let area = Area::shared(AreaOptions::default()).unwrap();
     let layout = area.layout(7).unwrap();
     let holder = area.holder().unwrap();
@@ -393,6 +462,9 @@ fn after_a_fork_the_childs_handles_do_nothing() {
     let idle = far.drain(Until::done()).unwrap();
     break_of(&area, &layout, Policy::Detach, Until::done()).unwrap();
     let busy = area.busy_extents();
+    // More than the owner lets go together, and where it has its memory.
+    let many: Vec<_> = (1000..1300).map(|object| area.layout(object).unwrap()).collect();
+    let mapped = mapped_at("pinfold-header");
 
     // SAFETY: the child calls nothing but this library's handles, and ends by `_exit`. Its allocator is usable: glibc
     // takes its locks around a fork.
@@ -405,9 +477,17 @@ fn after_a_fork_the_childs_handles_do_nothing() {
             let layout_refused = matches!(area.layout(8), Err(AreaError::Forked));
             let holder_refused = matches!(area.holder(), Err(AreaError::Forked));
             let nothing = busy.reap(CommitId::ALL).is_empty() && area.pins().is_empty() && area.parked().is_empty();
-            drop((pin, idle));
+            // The child has nothing there; what it maps there now is its own.
+            // SAFETY: a new mapping, at an address where the child has none (or the call fails).
+            let own = unsafe {
+                let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+                libc::mmap(mapped as *mut _, 4096, prot, flags | libc::MAP_FIXED_NOREPLACE, -1, 0)
+            };
+            drop((pin, idle, many));
             drop((far, busy, holder, layout, area));
-            let all = [pin_refused, break_refused, layout_refused, holder_refused, nothing];
+            // SAFETY: it only asks whether the page is still mapped.
+            let kept = own as usize == mapped && unsafe { libc::msync(own, 4096, libc::MS_ASYNC) } == 0;
+            let all = [pin_refused, break_refused, layout_refused, holder_refused, nothing, kept];
             let bits = all.iter().enumerate().map(|(bit, well)| i32::from(!well) << bit).sum();
             // SAFETY: it ends the process at once.
             unsafe { libc::_exit(bits) }
@@ -442,7 +522,7 @@ fn garbage_in_a_holders_segment_harms_nobody_else() {
         let _ = (area.pins().len(), area.parked().len(), area.first_busy(&layout, 0..u64::MAX));
         // Its garbage may look like pins; those are waited for, and nothing else happens.
         let _ = break_of(&area, &layout, Policy::Wait, Until::after(SOON));
-        let mine = holder.try_pin(&layout, 50..51, common::DEVICE, || ()).expect("others pin as before");
+        let mine = holder.try_pin(&layout, 50..51, DEVICE, || ()).expect("others pin as before");
         let _ = break_of(&area, &layout, Policy::Detach, Until::after(SOON));
         drop(mine);
         child.kill();

@@ -13,7 +13,7 @@ fn detach_parks_what_a_pin_reaches() {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
-        let thread = start(2, move || pinner.transfer(0..1, DEVICE));
+        let thread = start(2, move || pinner.try_transfer(0..1, DEVICE));
         world.replace(&layout, 0, 2, Policy::Detach);
         thread.join().unwrap();
         world.reap();

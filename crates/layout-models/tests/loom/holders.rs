@@ -9,7 +9,7 @@ use crate::mechanism::recall::{Recall, RecallChore};
 use crate::mechanism::sleeper::Chore;
 use crate::mechanism::until::Until;
 use crate::mechanism::view::Liveness;
-use crate::sync::{Arc, AtomicU64, Futex, Mutex, Ordering, killed_after, lock, start};
+use crate::sync::{Arc, AtomicU64, Futex, Mutex, Ordering, as_thread, killed_after, lock, start};
 use crate::world::{SMALL, Watch, World};
 
 /// A process that lives until the model says that it was reaped.
@@ -41,7 +41,7 @@ const STEPS_MAX: u32 = 24;
 #[test]
 fn a_killed_copy_stops_no_break() {
     for steps in 0..STEPS_MAX {
-        bounded(1).run(move || {
+        bounded(2).run(move || {
             let world = Arc::new(World::new(SMALL));
             let (pinner, _member, dead) = mortal_pinner(&world);
             let layout = pinner.layout.clone();
@@ -59,15 +59,20 @@ fn a_killed_copy_stops_no_break() {
     }
 }
 
-/// G1, G2, G8: a transfer whose holder is gone is in quarantine. The break waits for it until it is voided, and then goes on.
+/// G1, G2, G8: a transfer whose holder is gone is in quarantine, with another one elsewhere.
+/// The break waits for it until it is voided, and then goes on.
 #[test]
 fn a_void_pin_wakes_the_break() {
     bounded(2).run(|| {
         let world = Arc::new(World::watched(SMALL, Watch { marks: true, ..Watch::default() }));
         let (pinner, member, dead) = mortal_pinner(&world);
-        let pin = pinner.holder.try_pin(&pinner.layout, 0..1, DEVICE, || pinner.files.resolve(0)).unwrap();
-        let block = *pin.resolved();
-        std::mem::forget(pin);
+        let block = as_thread(2, || {
+            let pin = pinner.holder.try_pin(&pinner.layout, 0..1, DEVICE, || pinner.files.resolve(0)).unwrap();
+            let elsewhere = pinner.holder.try_pin(&pinner.layout, 1..2, DEVICE, || ()).unwrap();
+            let block = *pin.resolved();
+            std::mem::forget((pin, elsewhere));
+            block
+        });
         dead.store(1, Ordering::Release);
         world.owner.reap_dead();
         let owner = Arc::clone(&world.owner);
@@ -75,7 +80,7 @@ fn a_void_pin_wakes_the_break() {
         let thread = start(3, move || {
             // The device writes on, until it is proved that it does not.
             files.transfer(block);
-            let reading = member.segment.all().next().unwrap();
+            let reading = member.segment.all().find(|pin| pin.start == 0).unwrap();
             assert!(owner.void(&member, &reading));
         });
         world.replace(&pinner.layout, 0, 2, Policy::Wait);

@@ -2,9 +2,10 @@
 
 use crate::actors::{COPY, DEVICE, Pinner};
 use crate::check::bounded;
+use crate::mechanism::geometry::Geometry;
 use crate::mechanism::layout_break::Policy;
 use crate::mechanism::until::Until;
-use crate::sync::{Arc, AtomicU64, Ordering, newest, start};
+use crate::sync::{Arc, AtomicU64, Ordering, as_thread, newest, start};
 use crate::world::{POSITIONS, SMALL, World};
 
 /// G2: a newcomer sleeps behind a break that has closed, and is woken when it commits, or gives up.
@@ -26,7 +27,7 @@ fn a_newcomer_is_woken_at_the_end() {
 /// wish's bell, and is woken when the wish is fulfilled.
 #[test]
 fn a_wish_comes_before_the_next_break() {
-    bounded(2).run(|| {
+    bounded(1).run(|| {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
@@ -42,7 +43,7 @@ fn a_wish_comes_before_the_next_break() {
 /// A pin that gives up takes its wish back, and the break that let it go first is told.
 #[test]
 fn a_withdrawn_wish_wakes_the_break() {
-    bounded(2).run(|| {
+    bounded(1).run(|| {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
@@ -77,7 +78,7 @@ fn a_transfer_grows_while_a_break_drains() {
         });
         let mut layout_break = world.break_of(&layout, 0..POSITIONS as u64, Policy::Wait);
         // The main thread made the pin; it is with the engine now.
-        crate::sync::as_thread(3, || {
+        as_thread(3, || {
             let idle = layout_break.drain(Until::done()).unwrap();
             idle.commit(|| [world.files.replace(1, 0, 2), world.files.replace(1, 1, 3)].concat());
         });
@@ -90,10 +91,10 @@ fn a_transfer_grows_while_a_break_drains() {
 #[test]
 fn a_pin_elsewhere_delays_nobody() {
     bounded(2).run(|| {
-        let world = World::new(SMALL);
+        let world = World::new(Geometry { blocks_max: 3, ..SMALL });
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
-        let kept = pinner.holder.try_pin(&layout, 1..2, DEVICE, || ()).unwrap();
+        let kept = as_thread(2, || pinner.holder.try_pin(&layout, 1..2, DEVICE, || ()).unwrap());
         let done = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&done);
         let other = pinner.another(3);

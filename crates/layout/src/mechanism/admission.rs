@@ -46,11 +46,19 @@ pub(crate) struct Reach {
 pub(crate) struct Attempt {
     slot: At<Slot>,
     wish: Option<SlotState>,
+    /// Where the word was when the pin first had to wait: breaks that were announced later come after it.
+    waits_since: Option<LayoutWord>,
 }
 
 impl Attempt {
     pub(crate) fn at(place: EmptySlot) -> Self {
-        Self { slot: place.slot, wish: None }
+        Self { slot: place.slot, wish: None, waits_since: None }
+    }
+
+    /// Goes on where `earlier` waited.
+    pub(crate) fn in_place_of(mut self, earlier: Option<&Self>) -> Self {
+        self.waits_since = earlier.and_then(|earlier| earlier.waits_since);
+        self
     }
 }
 
@@ -108,7 +116,7 @@ impl Holder {
                 self.withdraw(&mut attempt);
                 return Err(PinError::Deadlock(range));
             }
-            self.wish(want, &mut attempt);
+            self.wish(want, &mut attempt, at);
             last = self.sleep_on_word(want.layout, at, until, &announced);
         }
     }
@@ -167,6 +175,8 @@ impl Holder {
                 }
                 Admission::InTheWay(announced) => {
                     self.unpin(&held);
+                    // A break that let the wish in first would sleep on: `loom::a_withdrawn_wish_wakes_the_break`.
+                    self.fulfilled(wished);
                     return Ok(Tried::Behind(announced, now));
                 }
                 Admission::LookAgain => {}
@@ -240,11 +250,12 @@ impl Holder {
         })
     }
 
-    /// Leaves word that this pin waits, so that the next break lets it in first (G3).
-    pub(crate) fn wish(&self, want: &Want<'_>, attempt: &mut Attempt) {
+    /// Leaves word that this pin waits, so that later breaks let it in first (G3).
+    pub(crate) fn wish(&self, want: &Want<'_>, attempt: &mut Attempt, at: LayoutWord) {
         let Ok(place) = self.lanes.again(&self.segment, attempt.slot, ThisThread::get()) else { return };
+        let since = *attempt.waits_since.get_or_insert(at);
         let range = want.start..want.end;
-        let slot = self.write_slot(want.layout, range, want.spec, place, LayoutWord::quiet(0), self.clock.now());
+        let slot = self.write_slot(want.layout, range, want.spec, place, since, self.clock.now());
         let wish = SlotState::wish(place.version, want.spec.flags);
         // ORDER: Release pairs with the Acquire load of the state in `Segment::read`.
         slot.state.store(wish.0, Ordering::Release);

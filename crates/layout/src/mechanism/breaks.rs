@@ -32,6 +32,8 @@ pub(crate) struct Breaks {
 struct Running {
     targets: Arc<[Target]>,
     announcements: Vec<u32>,
+    /// For each target the generation with which it began.
+    begun: Thresholds,
     closed: bool,
     thread: u32,
     since: Instant,
@@ -116,6 +118,7 @@ impl Owner {
         let running = Running {
             targets: Arc::clone(targets),
             announcements,
+            begun: thresholds.clone(),
             closed,
             thread,
             since: Instant::now(),
@@ -220,14 +223,12 @@ impl Owner {
         }
     }
 
-    /// Whether a running break meets the range: then who waits there still has something to wait for.
-    pub(crate) fn is_broken(&self, object: u64, start: u64, end: u64) -> bool {
+    /// Whether a break runs in the range that was announced by `generation`: then who has waited since then still has
+    /// something to wait for. Later ones do not count, or a chain of breaks that overlap would keep him out for ever.
+    pub(crate) fn was_broken_by(&self, object: u64, start: u64, end: u64, generation: u64) -> bool {
         let breaks = self.breaks();
-        breaks
-            .running
-            .values()
-            .flat_map(|running| running.targets.iter())
-            .any(|target| target.meets(object, start, end))
+        let mut announced = breaks.running.values().flat_map(|running| running.targets.iter().zip(&running.begun));
+        announced.any(|(target, begun)| *begun <= generation && target.meets(object, start, end))
     }
 
     /// Notes for whom a break sleeps.

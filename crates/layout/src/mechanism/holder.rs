@@ -257,6 +257,8 @@ impl Drop for Leaving<'_> {
 
 impl Drop for Holder {
     fn drop(&mut self) {
+        // The chore has the recalls, which have the chore.
+        drop(lock(&self.recalls.chore).take());
         if !self.clock.is_of_this_process() {
             return;
         }

@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use crate::sync::{Arc, AtomicU64, Instant, Ordering, ThisThread, Woke, boot_ms, close_lasts_too_long};
 
 use super::announce::Phase;
+use super::attribution::PinInfo;
 use super::breaks::{Begun, Contender, Thresholds};
 use super::busy_extents::{CommitId, Extent};
 use super::error::BreakError;
@@ -62,6 +63,8 @@ pub struct LayoutBreak {
     thresholds: Thresholds,
     /// A copy or a view that did not end in time: drained like a transfer.
     stuck: Option<PinKey>,
+    /// Since when it has let wishes in first.
+    courteous_since: Option<u64>,
     cancel: Arc<AtomicU64>,
 }
 
@@ -85,6 +88,9 @@ enum Progress {
     Closed,
     Asleep(Asleep),
 }
+
+/// How a wait fails that is given up, with the pin that is still in the way.
+type GiveUp = fn(Option<Box<PinInfo>>) -> BreakError;
 
 /// Whose thread is stopped by a wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,6 +176,7 @@ impl LayoutBreak {
             stage: Stage::New,
             id: None,
             stuck: None,
+            courteous_since: None,
             cancel: Arc::new(AtomicU64::new(0)),
         })
     }
@@ -187,7 +194,7 @@ impl LayoutBreak {
     /// [`BreakError`]; the break has withdrawn then, and may be drained again. What it recalled stays recalled.
     pub fn drain(&mut self, until: Until) -> Result<Idle<'_>, BreakError> {
         self.check_process()?;
-        let mut last: Option<fn(Option<Box<super::attribution::PinInfo>>) -> BreakError> = None;
+        let mut last: Option<GiveUp> = None;
         loop {
             let asleep = match self.advance(Waiter::ThisThread) {
                 Ok(Progress::Closed) => return Ok(Idle { of: self }),
@@ -215,7 +222,7 @@ impl LayoutBreak {
         if self.stage != Stage::New {
             self.withdraw();
         }
-        match self.glance() {
+        match self.glance(false) {
             Glance::Nothing => {}
             Glance::Wish(way) => {
                 return Err(BreakError::Contended { object: way.pin.object, range: way.pin.start..way.pin.end });
@@ -289,8 +296,9 @@ impl LayoutBreak {
 
     /// From nothing announced to Drain, or to Close where nothing is to be seen.
     fn set_out(&mut self) -> Result<Option<Asleep>, BreakError> {
-        match self.glance() {
+        match self.glance(true) {
             Glance::Wish(way) => {
+                self.courteous_since.get_or_insert_with(boot_ms);
                 let grace_ends = Instant::now() + std::time::Duration::from_millis(GRACE_MS);
                 return Ok(Some(Asleep { at: Some(grace_ends), ..Asleep::behind(way) }));
             }
@@ -343,9 +351,9 @@ impl LayoutBreak {
         self.recall();
     }
 
-    /// What is to be seen without announcing anything.
-    fn glance(&self) -> Glance {
-        if let Some(way) = self.due_wish() {
+    /// What is to be seen without announcing anything. Who is `patient` has time to let others in first.
+    fn glance(&self, patient: bool) -> Glance {
+        if let Some(way) = self.due_wish(patient) {
             return Glance::Wish(way);
         }
         let found = self.owner.first_in_the_way(&self.targets, |member, index, pin| {
@@ -354,22 +362,27 @@ impl LayoutBreak {
         found.map_or(Glance::Nothing, Glance::Pin)
     }
 
-    /// A wish that has nothing left to wait for, and whose grace is not over.
-    fn due_wish(&self) -> Option<InTheWay> {
+    /// A wish that has nothing left to wait for but breaks that came after it, while there is time to be courteous.
+    fn due_wish(&self, patient: bool) -> Option<InTheWay> {
         let now = boot_ms();
-        // Only the end of a break makes a wish due, so most of the time there is nothing to look for.
-        let in_grace = |target: &Target| {
+        if self.courteous_since.is_some_and(|since| now >= since + GRACE_MS) {
+            return None;
+        }
+        let header = &self.owner.view.header;
+        // Who waits, waits for a break that runs or has just ended: most of the time there is nothing to look for.
+        let may_be_due = |target: &Target| {
             // ORDER: relaxed; it only bounds a courtesy.
-            now < self.owner.view.header.cell(target.layout.cell).ended.load(Ordering::Relaxed) + GRACE_MS
+            let just_ended = now < header.cell(target.layout.cell).ended.load(Ordering::Relaxed) + GRACE_MS;
+            just_ended || patient && header.word(target.layout.cell).breaks() > 0
         };
-        if !self.targets.iter().any(in_grace) {
+        if !self.targets.iter().any(may_be_due) {
             return None;
         }
         self.owner.first_in_the_way(&self.targets, |member, index, pin| {
             pin.state.usage() == SlotUse::Wish
-                && in_grace(&self.targets[index])
+                && may_be_due(&self.targets[index])
                 && !member.is_gone()
-                && !self.owner.is_broken(pin.object, pin.start, pin.end)
+                && !self.owner.was_broken_by(pin.object, pin.start, pin.end, pin.generation)
         })
     }
 
@@ -426,11 +439,7 @@ impl LayoutBreak {
     }
 
     /// Sleeps; how to fail if something is still in the way after the next look.
-    fn sleep(
-        &self,
-        asleep: &Asleep,
-        until: Until,
-    ) -> Option<fn(Option<Box<super::attribution::PinInfo>>) -> BreakError> {
+    fn sleep(&self, asleep: &Asleep, until: Until) -> Option<GiveUp> {
         self.note(asleep.behind.clone());
         let canceller = self.canceller();
         if canceller.is_cancelled() {
@@ -475,6 +484,7 @@ impl LayoutBreak {
         }
         self.stage = Stage::New;
         self.stuck = None;
+        self.courteous_since = None;
     }
 }
 

@@ -296,7 +296,12 @@ impl Owner {
     }
 
     /// The first pin of a range that reaches what is in the file.
+    ///
+    /// A layout of another area has none here.
     pub(crate) fn first_busy(&self, layout: &Layout, range: std::ops::Range<u64>) -> Option<PinInfo> {
+        if layout.area != self.view.area {
+            return None;
+        }
         let target = Target { layout: layout.clone(), start: range.start, end: range.end };
         let way = self.first_in_the_way(&[target], |member, _, pin| {
             self.is_live(member, pin) && self.busy.leaves_in_file(pin, range.start, range.end)

@@ -196,10 +196,10 @@ impl<T, F: FnMut() -> T + Unpin> Future for Pinning<F> {
             holder.withdraw(&mut this.attempt.take().ok_or(full)?);
             holder.place(&want, ThisThread::get())
         })?;
-        let mut attempt = Attempt::at(place);
+        let mut attempt = Attempt::at(place).in_place_of(this.attempt.as_ref());
         let tried = holder.try_once(&want, &mut attempt, &mut this.resolve);
-        if let Ok(Tried::Behind(..)) = tried {
-            holder.wish(&want, &mut attempt);
+        if let Ok(Tried::Behind(_, at)) = tried {
+            holder.wish(&want, &mut attempt, at);
         }
         if let Some(mut earlier) = this.attempt.take() {
             holder.withdraw(&mut earlier);

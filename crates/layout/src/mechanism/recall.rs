@@ -40,10 +40,13 @@ pub struct Recalled {
     pub range: Range<u64>,
 }
 
+/// A slot of the holder's segment, and its version.
+type SlotVersion = (u32, u64);
+
 /// The handlers of one holder's long-term pins.
 #[derive(Default)]
 pub(crate) struct Recalls {
-    handlers: Mutex<HashMap<(u32, u64), (Recalled, Arc<dyn Recall>)>>,
+    handlers: Mutex<HashMap<SlotVersion, (Recalled, Arc<dyn Recall>)>>,
     /// Kept here, since the sleeper only borrows its chores.
     pub(crate) chore: Mutex<Option<Arc<dyn Chore>>>,
 }
@@ -58,7 +61,7 @@ pub struct LongTermPin<T = ()> {
 
 struct Handler {
     recalls: Arc<Recalls>,
-    key: (u32, u64),
+    key: SlotVersion,
 }
 
 impl Drop for Handler {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::sync::{Arc, ThisThread};
 
 use super::admission::{Attempt, Reach, Tried, Want};
+use super::announce::Announced;
 use super::error::PinError;
 use super::holder::Holder;
 use super::pin::PinSpec;
@@ -16,6 +17,7 @@ use super::publish::Held;
 use super::segment::Flags;
 use super::until::Until;
 use super::view::Layout;
+use super::word::LayoutWord;
 
 /// One range of a batch.
 #[derive(Clone, Debug)]
@@ -50,15 +52,26 @@ impl Holder {
         until: Until,
         mut resolve: impl FnMut(usize) -> T,
     ) -> Result<(Transfer, Vec<T>), PinError> {
+        let mut wishes = None;
+        let mut last = None;
         loop {
-            match self.gather(requests, &mut resolve)? {
+            let behind = match self.gather(requests, &mut resolve)? {
                 Gathered::All(transfer, resolved) => return Ok((transfer, resolved)),
-                // Waits for the one that was refused, by pinning it alone, then starts over with all of them.
-                Gathered::Behind(index) => {
-                    let request = &requests[index];
-                    drop(self.pin(request.layout, request.range.clone(), request.spec, until, || ())?);
-                }
+                Gathered::Behind(behind) => behind,
+            };
+            if let Some(error) = last {
+                return Err(error);
             }
+            let Behind { index, announced, at } = behind;
+            let layout = requests[index].layout;
+            if self.waits_for_itself(&announced, layout.cell, at) {
+                return Err(PinError::Deadlock(requests[index].range.clone()));
+            }
+            // The first time it wishes for the one that was refused. If then another is refused, for all of them: else
+            // breaks that take turns on its ranges would keep it out for ever (G3).
+            let wished = if wishes.is_none() { std::slice::from_ref(&requests[index]) } else { requests };
+            wishes = Some(Wishes::of(self, wished)?);
+            last = self.sleep_on_word(layout, at, until, &announced);
         }
     }
 
@@ -73,9 +86,8 @@ impl Holder {
     ) -> Result<(Transfer, Vec<T>), PinError> {
         match self.gather(requests, &mut resolve)? {
             Gathered::All(transfer, resolved) => Ok((transfer, resolved)),
-            Gathered::Behind(index) => {
-                let PinRequest { layout, range, .. } = &requests[index];
-                Err(PinError::LayoutBreaking { object: layout.object, range: range.clone() })
+            Gathered::Behind(Behind { announced, .. }) => {
+                Err(PinError::LayoutBreaking { object: announced.object, range: announced.start..announced.end })
             }
         }
     }
@@ -91,8 +103,8 @@ impl Holder {
         for (index, request) in requests.iter().enumerate() {
             let added = transfer.add(request.layout, request.range.clone(), request.spec, || resolve(index))?;
             match added {
-                Some(value) => resolved.push(value),
-                None => return Ok(Gathered::Behind(index)),
+                Ok(value) => resolved.push(value),
+                Err((announced, at)) => return Ok(Gathered::Behind(Behind { index, announced, at })),
             }
         }
         Ok(Gathered::All(transfer, resolved))
@@ -101,7 +113,39 @@ impl Holder {
 
 enum Gathered<T> {
     All(Transfer, Vec<T>),
-    Behind(usize),
+    Behind(Behind),
+}
+
+/// Which request is refused, and by which break, at which value of the word.
+struct Behind {
+    index: usize,
+    announced: Announced,
+    at: LayoutWord,
+}
+
+/// The wishes of a batch that waits, taken back together.
+struct Wishes<'a> {
+    holder: &'a Holder,
+    attempts: Vec<Attempt>,
+}
+
+impl<'a> Wishes<'a> {
+    fn of(holder: &'a Holder, requests: &[PinRequest<'_>]) -> Result<Self, PinError> {
+        let mut wishes = Self { holder, attempts: Vec::with_capacity(requests.len()) };
+        for PinRequest { layout, range, spec } in requests {
+            let want = Want { layout, start: range.start, end: range.end, spec: *spec, beside: &[] };
+            let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?);
+            holder.wish(&want, &mut attempt, holder.view.header.word(layout.cell));
+            wishes.attempts.push(attempt);
+        }
+        Ok(wishes)
+    }
+}
+
+impl Drop for Wishes<'_> {
+    fn drop(&mut self) {
+        self.attempts.iter_mut().for_each(|attempt| self.holder.withdraw(attempt));
+    }
 }
 
 impl Transfer {
@@ -119,17 +163,17 @@ impl Transfer {
         resolve: impl FnMut() -> T,
     ) -> Result<T, PinError> {
         let refused = range.clone();
-        self.add(layout, range, spec, resolve)?.ok_or(PinError::Deadlock(refused))
+        self.add(layout, range, spec, resolve)?.map_err(|_| PinError::Deadlock(refused))
     }
 
-    /// One pin more; `None` if a break is in its way.
+    /// One pin more, or the break that is in its way.
     fn add<T>(
         &mut self,
         layout: &Layout,
         range: Range<u64>,
         spec: PinSpec,
         mut resolve: impl FnMut() -> T,
-    ) -> Result<Option<T>, PinError> {
+    ) -> Result<Result<T, (Announced, LayoutWord)>, PinError> {
         let spec = match self.handed_over {
             true => PinSpec { flags: spec.flags.and(Flags::HANDED_OVER), ..spec },
             false => spec,
@@ -140,9 +184,9 @@ impl Transfer {
             Tried::Pinned(held, resolved) => {
                 self.pins.push(held);
                 self.reaches.push(Reach { object: layout.object, start: range.start, end: range.end });
-                Ok(Some(resolved))
+                Ok(Ok(resolved))
             }
-            Tried::Behind(..) => Ok(None),
+            Tried::Behind(announced, at) => Ok(Err((announced, at))),
         }
     }
 

@@ -270,7 +270,7 @@ impl Hands {
                 brk.drain(Until::done()).map_err(said)?.commit(|| vec![left]);
                 plain("broken")
             }
-            // Announces a break, says so, and never ends by itself if a pin is in its way.
+            // Pins and unpins until it is killed.
             "churn" => self.churn(number(1)),
             // Breaks and parks and gives nothing back, with pins of its own, until it is killed.
             "park-churn" => self.park_churn(number(1), number(2)),
@@ -308,7 +308,7 @@ impl Hands {
         self.holder.as_ref().ok_or("no holder")
     }
 
-    /// Pins and unpins until it is killed.
+    /// Holds up to four pins at random places, for a moment each.
     fn churn(&self, seed: u64) -> Answer {
         let holder = self.holder()?;
         let layout = self.layouts.values().next().ok_or("no layout")?;
@@ -354,7 +354,7 @@ impl Hands {
         let segment = self.segment.as_ref().expect("a segment");
         let length = rustix::fs::fstat(segment).unwrap().st_size as u64;
         let mut random = Random(seed);
-        let mut write = |at: u64, word: u64| {
+        let write = |at: u64, word: u64| {
             rustix::io::pwrite(segment, &word.to_ne_bytes(), at / 8 * 8).unwrap();
         };
         // The head, whole; then everything in small steps, with words that look like indices as often as not.
@@ -399,6 +399,14 @@ impl Said for BreakError {
 /// How many descriptors this process has.
 pub fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("proc is mounted").count()
+}
+
+/// The checksum of a header's first 17 words, as the format has it.
+pub fn header_checksum(bytes: &[u8]) -> u64 {
+    let words = bytes[..17 * 8].chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
+    words.fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
+        (sum.rotate_left(23) ^ word).wrapping_mul(0x0000_0100_0000_01b3) ^ (word >> 32)
+    })
 }
 
 /// A plain generator: the same numbers for the same seed (xorshift64*).

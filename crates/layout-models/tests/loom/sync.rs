@@ -45,30 +45,21 @@ macro_rules! atomic {
 
             pub(crate) fn load(&self, order: Ordering) -> $int {
                 match &*self.0 {
-                    Inner::Watched(word) => {
-                        mortal_step();
-                        word.load(order)
-                    }
+                    Inner::Watched(word) => if step() { word.load(order) } else { 0 },
                     Inner::Plain(word) => word.load(order),
                 }
             }
 
             pub(crate) fn store(&self, value: $int, order: Ordering) {
                 match &*self.0 {
-                    Inner::Watched(word) => {
-                        mortal_step();
-                        word.store(value, order);
-                    }
+                    Inner::Watched(word) => if step() { word.store(value, order) },
                     Inner::Plain(word) => word.store(value, order),
                 }
             }
 
             pub(crate) fn fetch_add(&self, value: $int, order: Ordering) -> $int {
                 match &*self.0 {
-                    Inner::Watched(word) => {
-                        mortal_step();
-                        word.fetch_add(value, order)
-                    }
+                    Inner::Watched(word) => if step() { word.fetch_add(value, order) } else { 0 },
                     Inner::Plain(word) => word.fetch_add(value, order),
                 }
             }
@@ -81,10 +72,7 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$int, $int> {
                 match &*self.0 {
-                    Inner::Watched(word) => {
-                        mortal_step();
-                        word.compare_exchange(current, new, success, failure)
-                    }
+                    Inner::Watched(word) => if step() { word.compare_exchange(current, new, success, failure) } else { Err(0) },
                     Inner::Plain(word) => word.compare_exchange(current, new, success, failure),
                 }
             }
@@ -191,7 +179,9 @@ impl Futex {
     }
 
     pub(crate) fn wake(self, word: &AtomicU64) {
-        mortal_step();
+        if !step() {
+            return;
+        }
         SLEEPING.with_borrow_mut(|sleeping| {
             for sleeper in sleeping.iter_mut().flatten().filter(|sleeper| sleeper.words.contains(&std::ptr::from_ref(word))) {
                 sleeper.woken = true;
@@ -296,16 +286,19 @@ pub(crate) fn killed_after(steps: u32, run: impl FnOnce()) -> bool {
 
 struct Killed;
 
-/// Before each step in shared memory.
-fn mortal_step() {
-    let Some((number, steps)) = MORTAL.get() else { return };
-    if std::thread::panicking() || number != ThisThread::get().number {
-        return;
+/// Before each step in shared memory: whether it is made. While a killed thread is unwound it makes none.
+fn step() -> bool {
+    if std::thread::panicking() {
+        return false;
     }
-    match steps.checked_sub(1) {
-        Some(left) => MORTAL.set(Some((number, left))),
-        None => std::panic::resume_unwind(Box::new(Killed)),
+    match MORTAL.get() {
+        Some((number, steps)) if number == ThisThread::get().number => match steps.checked_sub(1) {
+            Some(left) => MORTAL.set(Some((number, left))),
+            None => std::panic::resume_unwind(Box::new(Killed)),
+        },
+        _ => {}
     }
+    true
 }
 
 /// Tells a process from its child, and here the living from the killed. Time stands still.

@@ -43,10 +43,13 @@ pub struct Recalled {
 /// A slot of the holder's segment, and its version.
 type SlotVersion = (u32, u64);
 
+/// A pin that can be recalled, and how.
+type Recallable = (Recalled, Arc<dyn Recall>);
+
 /// The handlers of one holder's long-term pins.
 #[derive(Default)]
 pub(crate) struct Recalls {
-    handlers: Mutex<HashMap<SlotVersion, (Recalled, Arc<dyn Recall>)>>,
+    handlers: Mutex<HashMap<SlotVersion, Recallable>>,
     /// Kept here, since the sleeper only borrows its chores.
     pub(crate) chore: Mutex<Option<Arc<dyn Chore>>>,
 }
@@ -135,7 +138,7 @@ impl Chore for RecallChore {
 
 impl RecallChore {
     /// Takes out the handlers whose pins are marked.
-    fn wanted(&self) -> Vec<(Recalled, Arc<dyn Recall>)> {
+    fn wanted(&self) -> Vec<Recallable> {
         let mut handlers = lock(&self.recalls.handlers);
         (0..self.view.header.geometry().voids_max)
             .map(|index| self.view.header.void_mark(index))

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use crate::liveness;
@@ -22,7 +23,7 @@ use crate::mechanism::words::Words;
 use crate::memory::{MapAs, Mapping, memfd, seal_for_readers};
 use crate::prologue::{Stamp, boot_id};
 use crate::segments::{Segments, Source};
-use crate::sync::{Arc, AtomicU64, Futex, Ordering, ProcessClock, asymmetric_fences_offered, fence};
+use crate::sync::{Arc, AtomicU64, Futex, Mutex, Ordering, ProcessClock, asymmetric_fences_offered, fence, lock};
 
 /// How an area is made.
 #[derive(Clone)]
@@ -160,7 +161,8 @@ impl Area {
             owner.keep = Some(Box::new(Serving { view, _lasts: lasts }));
         }
         let owner = Arc::new(owner);
-        let chore = Arc::new(OwnerChore { owner: Arc::downgrade(&owner), shared });
+        let observer = owner.observer.clone();
+        let chore = Arc::new(OwnerChore { owner: Mutex::new(Arc::downgrade(&owner)), observer, shared });
         Ok(Self { owner, segments, header: None, chore })
     }
 
@@ -374,25 +376,45 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// The owner's part of the sleeper's work: the clock, what lasts, who died.
 struct OwnerChore {
-    owner: std::sync::Weak<Owner>,
+    /// Locked while it is upgraded, so that an area which is dropped can wait until the sleeper has let go of it.
+    owner: Mutex<Weak<Owner>>,
+    observer: Option<Arc<dyn Observer>>,
     shared: bool,
+}
+
+impl OwnerChore {
+    /// What lasts, after a look after holders that died.
+    fn look_after(&self) -> Option<(Vec<BreakInfo>, Vec<BusyExtentInfo>)> {
+        let owner = lock(&self.owner);
+        let owner = owner.upgrade()?;
+        if self.shared {
+            owner.reap_dead();
+        }
+        Some((owner.lasting_breaks(), owner.lasting_extents()))
+    }
 }
 
 impl Chore for OwnerChore {
     fn look(&self, _waits: &mut Vec<(WordRef, u32)>) -> Option<Instant> {
-        let owner = self.owner.upgrade()?;
-        if self.shared {
-            owner.reap_dead();
-        }
-        for info in owner.lasting_breaks() {
+        let (breaks, extents) = self.look_after()?;
+        for info in breaks {
             say_break_lasts(&info);
-            owner.observer.iter().for_each(|observer| observer.break_lasts(&info));
+            self.observer.iter().for_each(|observer| observer.break_lasts(&info));
         }
-        for info in owner.lasting_extents() {
+        for info in extents {
             say_extent_lasts(&info);
-            owner.observer.iter().for_each(|observer| observer.extent_lasts(&info));
+            self.observer.iter().for_each(|observer| observer.extent_lasts(&info));
         }
         Some(Instant::now() + TICK)
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        if self.owner.view.clock.is_of_this_process() {
+            // From here on the sleeper does not keep the owner: what the area holds is given back when this returns.
+            *lock(&self.chore.owner) = Weak::new();
+        }
     }
 }
 

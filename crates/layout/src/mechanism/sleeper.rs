@@ -107,11 +107,7 @@ impl Sleeper {
 
     /// When a sleeper that waits until `until` must look again.
     pub(crate) fn backstop(&self, until: Option<Instant>) -> Option<Instant> {
-        if !self.inner.shared {
-            return until;
-        }
-        let backstop = Instant::now() + BACKSTOP;
-        Some(until.map_or(backstop, |at| at.min(backstop)))
+        self.inner.backstop(until)
     }
 
     /// A place in the queue for one future.
@@ -140,8 +136,9 @@ pub(crate) struct Registration {
 
 impl Registration {
     /// Wakes `waker` once one of the words differs from its value, at `at`, or earlier without reason. Replaces what
-    /// the future registered before.
+    /// the future registered before. Between processes a future looks again as often as a sleeping thread does.
     pub(crate) fn wake_when_changed(&self, words: Vec<(WordRef, u32)>, at: Option<Instant>, waker: &Waker) {
+        let at = self.inner.backstop(at);
         let mut queue = lock(&self.inner.queue);
         queue.entries.retain(|entry| entry.id != self.id);
         queue.entries.push(Entry { id: self.id, words, at, waker: waker.clone() });
@@ -173,6 +170,14 @@ impl Drop for Sleeper {
 }
 
 impl Inner {
+    fn backstop(&self, until: Option<Instant>) -> Option<Instant> {
+        if !self.shared {
+            return until;
+        }
+        let backstop = Instant::now() + BACKSTOP;
+        Some(until.map_or(backstop, |at| at.min(backstop)))
+    }
+
     fn nudge(&self) {
         self.control.fetch_add(1, Ordering::Release);
         self.futex.wake(&self.control);

@@ -1,5 +1,6 @@
 //! A small area over the mechanism's own source, and beside it the caller's side: a file map and blocks.
 
+use crate::bytes::Bytes;
 use crate::mechanism::busy_extents::{BusyExtents, CommitId, Extent};
 use crate::mechanism::fences::Fences;
 use crate::mechanism::geometry::Geometry;
@@ -11,7 +12,7 @@ use crate::mechanism::segment::{BlockHead, Segment, SegmentHead, Slot};
 use crate::mechanism::sleeper::Sleeper;
 use crate::mechanism::view::{Layout, Liveness, View};
 use crate::mechanism::words::{Backing, Record, Words};
-use crate::sync::{Arc, AtomicU64, Bytes, Ordering, ProcessClock};
+use crate::sync::{Arc, AtomicU64, Ordering, ProcessClock};
 
 use std::mem::offset_of;
 use std::ops::Range;
@@ -200,13 +201,17 @@ impl Watch {
             word == field!(Prologue, announcements_used)
                 || word == field!(Prologue, recall_bell) && self.marks
                 || is_announcement(word, &[field!(Announcement, object), field!(Announcement, phase)])
-                || is_announcement(word, &[
-                    field!(Announcement, version),
-                    field!(Announcement, start),
-                    field!(Announcement, end),
-                    field!(Announcement, generation),
-                ]) && self.announcements
-                || is_mark(word, &[field!(VoidMark, used), field!(VoidMark, slot), field!(VoidMark, version)]) && self.marks
+                || is_announcement(
+                    word,
+                    &[
+                        field!(Announcement, version),
+                        field!(Announcement, start),
+                        field!(Announcement, end),
+                        field!(Announcement, generation),
+                    ],
+                ) && self.announcements
+                || is_mark(word, &[field!(VoidMark, used), field!(VoidMark, slot), field!(VoidMark, version)])
+                    && self.marks
                 || is_cell(word, &[field!(Cell, object), field!(Cell, word), field!(Cell, waited)])
         }
     }

@@ -38,11 +38,9 @@ impl Check {
         let since = std::time::Instant::now();
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = self.preemptions;
-        if let Ok(p) = std::env::var("P") { builder.preemption_bound = Some(p.parse().unwrap()); }
         builder.max_branches = 20_000;
         builder.check(move || {
-            let n = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if n % 20000 == 0 { if std::env::var("V").is_ok() { eprintln!("{n} {:?}", since.elapsed()) }; }
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             begin_execution(self.patience);
             model();
         });

@@ -47,7 +47,9 @@ fn a_killed_copy_stops_no_break() {
             let layout = pinner.layout.clone();
             let (reaping, owner) = (Arc::clone(&world), Arc::clone(&world.owner));
             let thread = start(2, move || {
-                killed_after(steps, || drop(pinner.try_transfer(0..1, COPY)));
+                killed_after(steps, || {
+                    pinner.try_transfer(0..1, COPY);
+                });
                 // The process is gone, and its parent sees it.
                 dead.store(1, Ordering::Release);
                 owner.reap_dead();
@@ -98,7 +100,8 @@ fn a_recalled_pin_leaves() {
         let Pinner { holder, files, .. } = Pinner::new(&world, &layout, 2);
         let kept: Arc<Mutex<Option<_>>> = Arc::default();
         let to_drop = Arc::clone(&kept);
-        let recall: Arc<dyn Recall> = Arc::new(move |_: &crate::mechanism::recall::Recalled| drop(lock(&to_drop).take()));
+        let recall: Arc<dyn Recall> =
+            Arc::new(move |_: &crate::mechanism::recall::Recalled| drop(lock(&to_drop).take()));
         let resolve = || files.resolve(0);
         let access = Access::Write;
         let pin = holder.pin_long_term(&layout, 0..1, access, Label(0), Some(recall), Until::done(), resolve).unwrap();

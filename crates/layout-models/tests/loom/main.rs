@@ -6,16 +6,21 @@
 #[path = "../../../layout/src/mechanism/mod.rs"]
 mod mechanism;
 #[allow(dead_code, reason = "the mechanism decides what it takes")]
+#[path = "../common/sync.rs"]
 mod sync;
 #[path = "../common/world.rs"]
 mod world;
 
+use loom as checker;
+
 mod actors;
+mod bytes;
 mod check;
 
 mod cells;
 mod detach;
 mod holders;
+mod needed;
 mod newcomers;
 mod pin_and_close;
 mod two_breaks;

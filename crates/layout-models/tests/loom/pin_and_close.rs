@@ -67,7 +67,7 @@ fn close_opens_again_for_a_copy() {
 /// the same range in a row, and the block of each given away. The count of the word is the same before and after.
 #[test]
 fn pin_meets_two_breaks_in_a_row() {
-    bounded(1).run(|| {
+    bounded(2).run(|| {
         let world = World::watched(SMALL, Watch { announcements: true, ..Watch::default() });
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
@@ -83,7 +83,10 @@ fn pin_meets_two_breaks_in_a_row() {
 #[test]
 fn pin_reads_a_record_that_is_used_again() {
     bounded(1).run(|| {
-        let world = World::watched(Geometry { announcements_max: 1, ..SMALL }, Watch { announcements: true, ..Watch::default() });
+        let world = World::watched(
+            Geometry { announcements_max: 1, ..SMALL },
+            Watch { announcements: true, ..Watch::default() },
+        );
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
         let thread = start(2, move || pinner.try_transfer(0..1, COPY));
@@ -152,18 +155,19 @@ fn a_slot_is_used_again_while_it_is_scanned() {
 /// nothing for the words that the lane's thread writes next.
 #[test]
 fn a_slot_is_cleared_elsewhere_and_used_again() {
-    bounded(1).run(|| {
+    bounded(2).run(|| {
         let geometry = Geometry { files_max: 2, blocks_max: 1, ..SMALL };
         let world = World::watched(geometry, Watch { slots: true, ..Watch::default() });
         let other = world.layout(2);
         let layout = world.layout(1);
         let Pinner { holder, .. } = Pinner::new(&world, &other, 2);
         let pin = as_thread(2, || holder.pin_owned(&other, 0..1, COPY, Until::done(), || ()).unwrap());
-        let unpinner = start(3, move || drop(pin));
         let pinned = layout.clone();
-        let pinner = start(2, move || drop(holder.pin(&pinned, 0..1, COPY, Until::done(), || ())));
+        let pinner = start(2, move || {
+            start(3, move || drop(pin)).join().unwrap();
+            drop(holder.pin(&pinned, 0..1, COPY, Until::done(), || ()));
+        });
         world.replace(&layout, 0, 2, Policy::Wait);
-        unpinner.join().unwrap();
         pinner.join().unwrap();
     });
 }

@@ -509,6 +509,9 @@ impl Idle<'_> {
     ///
     /// `change` returns the extents that left their files, each inside the ranges of the break. It must not panic: then
     /// nobody knows what left, and the ranges stay closed for good.
+    ///
+    /// In a named area (`Area::open`) what left is on record for the next owner when this returns, and not before. So
+    /// a caller with a journal makes the change durable after that (G9).
     pub fn commit(self, change: impl FnOnce() -> Vec<Extent>) -> CommitId {
         // Without its id, the break opens nothing as it is dropped: not even when the change panics.
         let id = self.of.id.take().expect("an idle break is announced");

@@ -1,10 +1,10 @@
-//! The door to the machine, as loom plays it: the same items as the product's `sync`, so that the mechanism's own
-//! source compiles against them.
+//! The door to the machine, as a checker plays it (`crate::checker` is loom or shuttle): the same items as the product's
+//! `sync`, so that the mechanism's own source compiles against them.
 //!
-//! Words are loom's atomics, except those from which nothing follows (padding, geometry, coarse clocks): loom's time
-//! grows with every word it watches. A futex is a list of sleepers and loom's `park`, so a wake-up that is lost leaves
-//! a thread parked for ever, which loom reports as a deadlock. `membarrier` is the full fence that it stands for. Time
-//! does not pass, except where a model says so: whoever sleeps with a time-out must be woken as well.
+//! Words are the checker's atomics, except those from which nothing follows (padding, geometry, coarse clocks): loom's
+//! time grows with every word it watches. A futex is a list of sleepers and the checker's `park`, so a wake-up that is
+//! lost leaves a thread parked for ever, which is reported as a deadlock. `membarrier` is the full fence that it stands
+//! for. Time does not pass, except where a model says so: whoever sleeps with a time-out must be woken as well.
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -15,17 +15,18 @@ pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{Ordering, compiler_fence};
 pub(crate) use std::time::Instant;
 
-pub(crate) use loom::sync::atomic::fence;
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use checker::sync::atomic::fence;
+pub(crate) use checker::sync::{Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
+use crate::checker;
 use crate::mechanism::fences::Site;
 
-/// An atomic of loom's, or a plain one that it does not watch. As small as the product's.
+/// An atomic of the checker's, or a plain one that it does not watch. As small as the product's.
 macro_rules! atomic {
     ($name:ident, $int:ty) => {
-        pub(crate) struct $name(Box<Inner<loom::sync::atomic::$name, real::$name>>);
+        pub(crate) struct $name(Box<Inner<checker::sync::atomic::$name, real::$name>>);
 
         impl Default for $name {
             fn default() -> Self {
@@ -35,7 +36,7 @@ macro_rules! atomic {
 
         impl $name {
             pub(crate) fn new(value: $int) -> Self {
-                Self(Box::new(Inner::Watched(loom::sync::atomic::$name::new(value))))
+                Self(Box::new(Inner::Watched(checker::sync::atomic::$name::new(value))))
             }
 
             /// A word from whose order nothing follows.
@@ -45,21 +46,37 @@ macro_rules! atomic {
 
             pub(crate) fn load(&self, order: Ordering) -> $int {
                 match &*self.0 {
-                    Inner::Watched(word) => if step() { word.load(order) } else { 0 },
+                    Inner::Watched(word) => {
+                        if step() {
+                            word.load(order)
+                        } else {
+                            0
+                        }
+                    }
                     Inner::Plain(word) => word.load(order),
                 }
             }
 
             pub(crate) fn store(&self, value: $int, order: Ordering) {
                 match &*self.0 {
-                    Inner::Watched(word) => if step() { word.store(value, order) },
+                    Inner::Watched(word) => {
+                        if step() {
+                            word.store(value, order)
+                        }
+                    }
                     Inner::Plain(word) => word.store(value, order),
                 }
             }
 
             pub(crate) fn fetch_add(&self, value: $int, order: Ordering) -> $int {
                 match &*self.0 {
-                    Inner::Watched(word) => if step() { word.fetch_add(value, order) } else { 0 },
+                    Inner::Watched(word) => {
+                        if step() {
+                            word.fetch_add(value, order)
+                        } else {
+                            0
+                        }
+                    }
                     Inner::Plain(word) => word.fetch_add(value, order),
                 }
             }
@@ -72,7 +89,13 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$int, $int> {
                 match &*self.0 {
-                    Inner::Watched(word) => if step() { word.compare_exchange(current, new, success, failure) } else { Err(0) },
+                    Inner::Watched(word) => {
+                        if step() {
+                            word.compare_exchange(current, new, success, failure)
+                        } else {
+                            Err(0)
+                        }
+                    }
                     Inner::Plain(word) => word.compare_exchange(current, new, success, failure),
                 }
             }
@@ -105,7 +128,7 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub(crate) fn yield_now() {
-    loom::thread::yield_now();
+    checker::thread::yield_now();
 }
 
 /// The site that this run takes out, by the environment: the test of all sites runs each model in a process of its own.
@@ -131,13 +154,13 @@ pub(crate) struct Futex;
 /// A thread that sleeps, or is about to.
 struct SleepingThread {
     words: Vec<*const AtomicU64>,
-    thread: loom::thread::Thread,
+    thread: checker::thread::Thread,
     parked: bool,
     woken: bool,
 }
 
 thread_local! {
-    /// Who sleeps in the execution at hand: loom runs all its threads on one thread of the system.
+    /// Who sleeps in the execution at hand: the checker runs all its threads on one thread of the system.
     static SLEEPING: RefCell<Vec<Option<SleepingThread>>> = const { RefCell::new(Vec::new()) };
     static BOOT_MS: Cell<u64> = const { Cell::new(1000) };
     static CLOSE_PATIENCE: Cell<Patience> = const { Cell::new(Patience::Endless) };
@@ -149,6 +172,7 @@ pub(crate) fn begin_execution(patience: Patience) {
     BOOT_MS.set(1000);
     NOTES.with_borrow_mut(|notes| notes.fill((0, NonNull::dangling())));
     MORTAL.set(None);
+    DYING.set(None);
     CLOSE_PATIENCE.set(patience);
 }
 
@@ -172,7 +196,7 @@ impl Futex {
             return Woke::Look;
         }
         while !is_woken(index) {
-            loom::thread::park();
+            checker::thread::park();
         }
         SLEEPING.with_borrow_mut(|sleeping| sleeping[index] = None);
         Woke::Look
@@ -182,20 +206,27 @@ impl Futex {
         if !step() {
             return;
         }
-        SLEEPING.with_borrow_mut(|sleeping| {
-            for sleeper in sleeping.iter_mut().flatten().filter(|sleeper| sleeper.words.contains(&std::ptr::from_ref(word))) {
-                sleeper.woken = true;
-                if std::mem::take(&mut sleeper.parked) {
-                    sleeper.thread.unpark();
-                }
-            }
-        });
+        // Outside the list's borrow: under shuttle another thread may run meanwhile.
+        wake_up(word).iter().for_each(checker::thread::Thread::unpark);
     }
+}
+
+/// Marks who sleeps on `word` as woken; whom of them to unpark.
+fn wake_up(word: &AtomicU64) -> Vec<checker::thread::Thread> {
+    SLEEPING.with_borrow_mut(|sleeping| {
+        let sleepers =
+            sleeping.iter_mut().flatten().filter(|sleeper| sleeper.words.contains(&std::ptr::from_ref(word)));
+        let parked = sleepers.filter_map(|sleeper| {
+            sleeper.woken = true;
+            std::mem::take(&mut sleeper.parked).then(|| sleeper.thread.clone())
+        });
+        parked.collect()
+    })
 }
 
 fn lie_down(words: &[(&AtomicU64, u32)]) -> usize {
     let words = words.iter().map(|(word, _)| std::ptr::from_ref(*word)).collect();
-    let sleeper = SleepingThread { words, thread: loom::thread::current(), parked: false, woken: false };
+    let sleeper = SleepingThread { words, thread: checker::thread::current(), parked: false, woken: false };
     SLEEPING.with_borrow_mut(|sleeping| {
         sleeping.push(Some(sleeper));
         sleeping.len() - 1
@@ -229,9 +260,9 @@ pub(crate) struct ThisThread {
 }
 
 /// Threads of a model are numbered from 1, which is the main one.
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 16;
 
-loom::thread_local! {
+checker::thread_local! {
     static NUMBER: Cell<u32> = Cell::new(1);
 }
 
@@ -240,6 +271,8 @@ thread_local! {
     static NOTES: RefCell<[(u64, NonNull<()>); NUMBERS]> = const { RefCell::new([(0, NonNull::dangling()); NUMBERS]) };
     /// The thread whose process will be killed, and the steps that it has left.
     static MORTAL: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
+    /// The thread that was killed, while it is unwound.
+    static DYING: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 impl ThisThread {
@@ -250,17 +283,22 @@ impl ThisThread {
 }
 
 pub(crate) fn noted(key: u64) -> Option<NonNull<()>> {
-    let (noted_key, noted) = NOTES.with_borrow(|notes| notes[ThisThread::get().number as usize]);
+    let number = ThisThread::get().number as usize;
+    let (noted_key, noted) = NOTES.with_borrow(|notes| notes[number]);
     (noted_key == key).then_some(noted)
 }
 
 pub(crate) fn note(key: u64, noted: NonNull<()>) {
-    NOTES.with_borrow_mut(|notes| notes[ThisThread::get().number as usize] = (key, noted));
+    let number = ThisThread::get().number as usize;
+    NOTES.with_borrow_mut(|notes| notes[number] = (key, noted));
 }
 
 /// Starts a thread of the model under a number of its own, 2 or more: that decides its lane.
-pub(crate) fn start<T: 'static>(number: u32, run: impl FnOnce() -> T + 'static) -> loom::thread::JoinHandle<T> {
-    loom::thread::spawn(move || as_thread(number, run))
+pub(crate) fn start<T: Send + 'static>(
+    number: u32,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> checker::thread::JoinHandle<T> {
+    checker::thread::spawn(move || as_thread(number, run))
 }
 
 /// Runs `run` under the number of another thread, which does not run meanwhile.
@@ -277,6 +315,7 @@ pub(crate) fn killed_after(steps: u32, run: impl FnOnce()) -> bool {
     MORTAL.set(Some((ThisThread::get().number, steps)));
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     MORTAL.set(None);
+    DYING.set(None);
     match ended {
         Ok(()) => false,
         Err(payload) if payload.is::<Killed>() => true,
@@ -286,19 +325,27 @@ pub(crate) fn killed_after(steps: u32, run: impl FnOnce()) -> bool {
 
 struct Killed;
 
-/// Before each step in shared memory: whether it is made. While a killed thread is unwound it makes none.
+/// Before each step in shared memory: whether it is made. A killed thread makes none while it is unwound.
 fn step() -> bool {
-    if std::thread::panicking() {
+    if is_unwound() {
         return false;
     }
     match MORTAL.get() {
         Some((number, steps)) if number == ThisThread::get().number => match steps.checked_sub(1) {
             Some(left) => MORTAL.set(Some((number, left))),
-            None => std::panic::resume_unwind(Box::new(Killed)),
+            None => {
+                DYING.set(Some(number));
+                std::panic::resume_unwind(Box::new(Killed));
+            }
         },
         _ => {}
     }
     true
+}
+
+/// Whether the running thread is killed, or its model has failed. Another one may run while a killed one is unwound.
+fn is_unwound() -> bool {
+    std::thread::panicking() && DYING.get().is_none_or(|dying| dying == ThisThread::get().number)
 }
 
 /// Tells a process from its child, and here the living from the killed. Time stands still.
@@ -313,7 +360,7 @@ impl ProcessClock {
     pub(crate) fn tick(self) {}
 
     pub(crate) fn now(self) -> u64 {
-        if std::thread::panicking() { 0 } else { boot_ms() }
+        if is_unwound() { 0 } else { boot_ms() }
     }
 
     pub(crate) fn is_of_this_process(self) -> bool {
@@ -344,6 +391,11 @@ pub(crate) fn close_lasts_too_long(since: Instant) -> Result<(), Instant> {
 /// The sleeper's thread is not started in models: a thread of the model does its chores.
 pub(crate) struct JoinHandle;
 
+impl Drop for JoinHandle {
+    /// As the product's, it has something to drop.
+    fn drop(&mut self) {}
+}
+
 impl JoinHandle {
     pub(crate) fn join_unless_it_is_this_one(self) {}
 }
@@ -351,27 +403,3 @@ impl JoinHandle {
 pub(crate) fn spawn(_name: &str, _run: impl FnOnce() + Send + 'static) -> Result<JoinHandle, Errno> {
     Ok(JoinHandle)
 }
-
-/// Memory that is not atomic: loom fails if two accesses, one of them a write, are not ordered.
-pub(crate) struct Bytes(loom::cell::UnsafeCell<u64>);
-
-impl Bytes {
-    pub(crate) fn new(value: u64) -> Self {
-        Self(loom::cell::UnsafeCell::new(value))
-    }
-
-    pub(crate) fn read(&self) -> u64 {
-        // SAFETY: loom runs one thread at a time, and fails before this if a write is not ordered before it.
-        self.0.with(|value| unsafe { *value })
-    }
-
-    pub(crate) fn write(&self, new: u64) {
-        // SAFETY: as above, for any other access.
-        self.0.with_mut(|value| unsafe { *value = new });
-    }
-}
-
-// SAFETY: loom checks the accesses.
-unsafe impl Sync for Bytes {}
-// SAFETY: as above.
-unsafe impl Send for Bytes {}

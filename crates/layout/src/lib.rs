@@ -62,6 +62,7 @@ pub use area::{Area, AreaOptions};
 pub use event::EventWaker;
 pub use invite::Invitation;
 pub use mechanism::attribution::{BreakInfo, BusyExtentInfo, Observer, PinId, PinInfo, Quarantined};
+pub use mechanism::batch::{Gathering, PinRequest};
 pub use mechanism::busy_extents::{BusyExtents, BusyStats, CommitId, Extent, FreeExtent};
 pub use mechanism::error::{AreaError, BreakError, LabelError, PinError, SpaceError, UnpinError};
 pub use mechanism::geometry::Geometry;
@@ -70,6 +71,6 @@ pub use mechanism::layout_break::{Canceller, Draining, Effect, Idle, LayoutBreak
 pub use mechanism::pin::{Access, Label, Pin, PinSpec, Pinning, RawPin};
 pub use mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
 pub use mechanism::recall::{LongTermPin, Recall, Recalled};
-pub use mechanism::transfer::{PinRequest, Transfer};
+pub use mechanism::transfer::Transfer;
 pub use mechanism::until::Until;
 pub use mechanism::view::{Layout, LayoutToken};

@@ -198,6 +198,70 @@ fn g6_an_awaited_wait_for_space_ends_when_the_pin_leaves() {
 }
 
 #[test]
+fn g3_a_chain_of_breaks_that_overlap_lets_in_a_pin_that_came_before_its_last() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let mut earlier = holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap();
+    earlier.hand_over();
+    let [mut first, mut second, mut third] = [(); 3].map(|()| break_of(&area, &layout, 0..8, Policy::Wait));
+    let mut first = first.drain_async();
+    assert!(poll_once(&mut first).is_pending());
+    let mut pinning = holder.pin_async(&layout, 0..8, DEVICE, || ());
+    assert!(poll_once(&mut pinning).is_pending());
+    let mut second = second.drain_async();
+    assert!(poll_once(&mut second).is_pending());
+    assert_eq!(area.breaks().len(), 2, "the pin still waits for the first, so the second need not let it in");
+
+    drop(earlier);
+    block_on(first).unwrap().commit(Vec::new);
+    let mut third = third.drain_async();
+    assert!(poll_once(&mut third).is_pending());
+    assert_eq!(area.breaks().len(), 1, "the third comes after the pin, and is not announced before it is in");
+    block_on(second).unwrap().commit(Vec::new);
+    drop(block_on(pinning).unwrap());
+    block_on(third).unwrap().commit(Vec::new);
+}
+
+#[test]
+fn g3_a_batch_that_was_refused_twice_gets_in_before_later_breaks() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let batch = [0..8, 8..16].map(|range| PinRequest { layout: &layout, range, spec: DEVICE });
+    let mut first = break_of(&area, &layout, 0..8, Policy::Wait);
+    let first = first.drain(Until::done()).unwrap();
+    let mut gathering = holder.transfer_async(&batch, |index| index);
+    assert!(poll_once(&mut gathering).is_pending(), "its first range is closed");
+
+    let mut second = break_of(&area, &layout, 8..16, Policy::Wait);
+    let second = second.drain(Until::done()).unwrap();
+    first.commit(Vec::new);
+    assert!(poll_once(&mut gathering).is_pending(), "its second range is closed");
+    assert_eq!(holder.pins(), 0, "while it waits it holds nothing");
+
+    let mut third = break_of(&area, &layout, 0..8, Policy::Wait);
+    let mut third = third.drain_async();
+    assert!(poll_once(&mut third).is_pending(), "the batch comes first, in its first range too");
+    second.commit(Vec::new);
+    let (transfer, resolved) = block_on(gathering).unwrap();
+    assert_eq!((transfer.pins(), resolved), (2, vec![0, 1]));
+    assert!(poll_once(&mut third).is_pending());
+    drop(transfer);
+    block_on(third).unwrap().commit(Vec::new);
+    assert_eq!((holder.pins(), area.breaks().len()), (0, 0));
+}
+
+#[test]
+fn g6_a_batch_that_is_dropped_while_it_waits_leaves_no_wish() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let batch = [PinRequest { layout: &layout, range: 0..8, spec: DEVICE }];
+    let mut brk = break_of(&area, &layout, 0..8, Policy::Wait);
+    let idle = brk.drain(Until::done()).unwrap();
+    let mut gathering = holder.transfer_async(&batch, drop);
+    assert!(poll_once(&mut gathering).is_pending());
+    drop(gathering);
+    idle.commit(Vec::new);
+    break_of(&area, &layout, 0..8, Policy::Wait).try_drain().expect("no wish to let in first").commit(Vec::new);
+}
+
+#[test]
 fn g6_a_pin_that_is_dropped_while_it_waits_leaves_no_wish() {
     let Fixture { area, holder, layout } = Fixture::new();
     let mut first = holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap();

@@ -3,6 +3,7 @@
 pub(crate) mod admission;
 pub(crate) mod announce;
 pub(crate) mod attribution;
+pub(crate) mod batch;
 pub(crate) mod breaks;
 pub(crate) mod busy_extents;
 pub(crate) mod error;

@@ -15,20 +15,8 @@ use super::holder::Holder;
 use super::pin::PinSpec;
 use super::publish::Held;
 use super::segment::Flags;
-use super::until::Until;
 use super::view::Layout;
 use super::word::LayoutWord;
-
-/// One range of a batch.
-#[derive(Clone, Debug)]
-pub struct PinRequest<'a> {
-    /// Of which object.
-    pub layout: &'a Layout,
-    /// Which range.
-    pub range: Range<u64>,
-    /// What kind of pin.
-    pub spec: PinSpec,
-}
 
 /// Pins that leave as one. An engine takes it by value, and gives it back with the completion.
 #[must_use = "dropping a transfer unpins"]
@@ -39,116 +27,12 @@ pub struct Transfer {
     handed_over: bool,
 }
 
-impl Holder {
-    /// Pins several ranges as one transfer. While it waits for one of them it holds none.
-    ///
-    /// `resolve` is called with the index of each request.
-    ///
-    /// # Errors
-    /// As [`Holder::pin`]; then nothing is pinned.
-    pub fn transfer<T>(
-        self: &Arc<Self>,
-        requests: &[PinRequest<'_>],
-        until: Until,
-        mut resolve: impl FnMut(usize) -> T,
-    ) -> Result<(Transfer, Vec<T>), PinError> {
-        let mut wishes = None;
-        let mut last = None;
-        loop {
-            let behind = match self.gather(requests, &mut resolve)? {
-                Gathered::All(transfer, resolved) => return Ok((transfer, resolved)),
-                Gathered::Behind(behind) => behind,
-            };
-            if let Some(error) = last {
-                return Err(error);
-            }
-            let Behind { index, announced, at } = behind;
-            let layout = requests[index].layout;
-            if self.waits_for_itself(&announced, layout.cell, at) {
-                return Err(PinError::Deadlock(requests[index].range.clone()));
-            }
-            // The first time it wishes for the one that was refused. If then another is refused, for all of them: else
-            // breaks that take turns on its ranges would keep it out for ever (G3).
-            let wished = if wishes.is_none() { std::slice::from_ref(&requests[index]) } else { requests };
-            wishes = Some(Wishes::of(self, wished)?);
-            last = self.sleep_on_word(layout, at, until, &announced);
-        }
-    }
-
-    /// As [`Holder::transfer`], but never waits.
-    ///
-    /// # Errors
-    /// [`PinError::LayoutBreaking`] if a break is in the way of one of them; then nothing is pinned.
-    pub fn try_transfer<T>(
-        self: &Arc<Self>,
-        requests: &[PinRequest<'_>],
-        mut resolve: impl FnMut(usize) -> T,
-    ) -> Result<(Transfer, Vec<T>), PinError> {
-        match self.gather(requests, &mut resolve)? {
-            Gathered::All(transfer, resolved) => Ok((transfer, resolved)),
-            Gathered::Behind(Behind { announced, .. }) => {
-                Err(PinError::LayoutBreaking { object: announced.object, range: announced.start..announced.end })
-            }
-        }
-    }
-
-    fn gather<T>(
-        self: &Arc<Self>,
-        requests: &[PinRequest<'_>],
-        resolve: &mut impl FnMut(usize) -> T,
-    ) -> Result<Gathered<T>, PinError> {
-        let mut transfer =
-            Transfer { holder: Arc::clone(self), pins: Vec::new(), reaches: Vec::new(), handed_over: false };
-        let mut resolved = Vec::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            let added = transfer.add(request.layout, request.range.clone(), request.spec, || resolve(index))?;
-            match added {
-                Ok(value) => resolved.push(value),
-                Err((announced, at)) => return Ok(Gathered::Behind(Behind { index, announced, at })),
-            }
-        }
-        Ok(Gathered::All(transfer, resolved))
-    }
-}
-
-enum Gathered<T> {
-    All(Transfer, Vec<T>),
-    Behind(Behind),
-}
-
-/// Which request is refused, and by which break, at which value of the word.
-struct Behind {
-    index: usize,
-    announced: Announced,
-    at: LayoutWord,
-}
-
-/// The wishes of a batch that waits, taken back together.
-struct Wishes<'a> {
-    holder: &'a Holder,
-    attempts: Vec<Attempt>,
-}
-
-impl<'a> Wishes<'a> {
-    fn of(holder: &'a Holder, requests: &[PinRequest<'_>]) -> Result<Self, PinError> {
-        let mut wishes = Self { holder, attempts: Vec::with_capacity(requests.len()) };
-        for PinRequest { layout, range, spec } in requests {
-            let want = Want { layout, start: range.start, end: range.end, spec: *spec, beside: &[] };
-            let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?);
-            holder.wish(&want, &mut attempt, holder.view.header.word(layout.cell));
-            wishes.attempts.push(attempt);
-        }
-        Ok(wishes)
-    }
-}
-
-impl Drop for Wishes<'_> {
-    fn drop(&mut self) {
-        self.attempts.iter_mut().for_each(|attempt| self.holder.withdraw(attempt));
-    }
-}
-
 impl Transfer {
+    /// A transfer that holds nothing yet.
+    pub(super) fn empty(holder: &Arc<Holder>) -> Self {
+        Self { holder: Arc::clone(holder), pins: Vec::new(), reaches: Vec::new(), handed_over: false }
+    }
+
     /// Pins more, to finish. Passes a break that drains if the transfer already holds a pin in one of that break's
     /// ranges; it never sleeps.
     ///
@@ -167,7 +51,7 @@ impl Transfer {
     }
 
     /// One pin more, or the break that is in its way.
-    fn add<T>(
+    pub(super) fn add<T>(
         &mut self,
         layout: &Layout,
         range: Range<u64>,

@@ -68,7 +68,7 @@ fn a_transfer_grows_while_a_break_drains() {
         let world = World::new(SMALL);
         let layout = world.layout(1);
         let Pinner { holder, layout: pinned, files } = Pinner::new(&world, &layout, 2);
-        let request = crate::mechanism::transfer::PinRequest { layout: &pinned, range: 0..1, spec: DEVICE };
+        let request = crate::mechanism::batch::PinRequest { layout: &pinned, range: 0..1, spec: DEVICE };
         let (mut transfer, blocks) = holder.try_transfer(&[request], |_| files.resolve(0)).unwrap();
         let thread = start(2, move || {
             let more = transfer.extend(&pinned, 1..2, DEVICE, || files.resolve(1));

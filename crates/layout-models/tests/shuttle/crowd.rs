@@ -6,12 +6,12 @@ use std::ops::Range;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
+use crate::mechanism::batch::PinRequest;
 use crate::mechanism::geometry::Geometry;
 use crate::mechanism::holder::Holder;
 use crate::mechanism::layout_break::Policy;
 use crate::mechanism::owner::Member;
 use crate::mechanism::pin::{Access, PinSpec};
-use crate::mechanism::transfer::PinRequest;
 use crate::mechanism::until::Until;
 use crate::mechanism::view::{Layout, Liveness};
 use crate::store::{POSITIONS, Store};

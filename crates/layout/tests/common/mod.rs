@@ -2,12 +2,15 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use pinfold_layout::{Access, Area, AreaOptions, Geometry, Holder, Layout, PinSpec};
+use pinfold_layout::{
+    Access, Area, AreaOptions, Effect, Extent, Geometry, Holder, Layout, LayoutBreak, PinSpec, Policy,
+};
 
 /// A device that writes.
 pub(crate) const DEVICE: PinSpec = PinSpec::device(Access::Write);
@@ -134,4 +137,23 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 /// Polls a future once, with a waker that wakes nobody.
 pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A break of object 7's layout that frees.
+pub(crate) fn break_of(area: &Area, layout: &Layout, range: Range<u64>, policy: Policy) -> LayoutBreak {
+    area.break_layout(&[(layout, range)], policy, Effect::Frees).unwrap()
+}
+
+/// A run of blocks of object 7.
+pub(crate) fn extent(start: u64, end: u64) -> Extent {
+    Extent { object: 7, start, end, block: 100 + start }
+}
+
+/// Ends the other threads of a test also when it fails.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }

@@ -70,7 +70,7 @@ pub use mechanism::holder::Holder;
 pub use mechanism::layout_break::{Canceller, Draining, Effect, Idle, LayoutBreak, Policy};
 pub use mechanism::pin::{Access, Label, Pin, PinSpec, Pinning, RawPin};
 pub use mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
-pub use mechanism::recall::{LongTermPin, Recall, Recalled};
+pub use mechanism::recall::{LongTerm, LongTermPin, Recall, Recalled};
 pub use mechanism::transfer::Transfer;
 pub use mechanism::until::Until;
 pub use mechanism::view::{Layout, LayoutToken};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use common::{COPY, Census, DEVICE, Fixture, alone, block_on, poll_once, small_geometry, wait_until_a_break_sleeps};
 use pinfold_layout::{
-    Access, Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, Label, LabelError, Layout,
-    LayoutBreak, LayoutToken, PinError, PinRequest, Policy, RawPin, SpaceError, UnpinError, Until,
+    Access, Area, AreaError, AreaOptions, BreakError, CommitId, Effect, Extent, Geometry, LabelError, Layout,
+    LayoutBreak, LayoutToken, LongTerm, PinError, PinRequest, Policy, RawPin, SpaceError, UnpinError, Until,
 };
 use rustix::io::Errno;
 
@@ -53,15 +53,12 @@ fn a_pin_of_an_empty_inverted_or_wrapping_range_is_refused() {
             refuse(block_on(holder.pin_async(layout, range.clone(), DEVICE, || ())).map(drop).unwrap_err());
             let requests = [0..1, range.clone()].map(|range| PinRequest { layout, range, spec: DEVICE });
             refuse(holder.transfer(&requests, Until::done(), drop).map(drop).unwrap_err());
-            let long_term = holder.pin_long_term(
-                layout,
-                range.clone(),
-                Access::Write,
-                Label::default(),
-                Some(Arc::new(|_: &pinfold_layout::Recalled| ())),
-                Until::done(),
-                || (),
+            let term = LongTerm::new(Access::Write, Some(Arc::new(|_: &pinfold_layout::Recalled| ())));
+            refuse(holder.try_pin_long_term(layout, range.clone(), term.clone(), || ()).map(drop).unwrap_err());
+            refuse(
+                block_on(holder.pin_long_term_async(layout, range.clone(), term.clone(), || ())).map(drop).unwrap_err(),
             );
+            let long_term = holder.pin_long_term(layout, range.clone(), term, Until::done(), || ());
             refuse(long_term.map(drop).unwrap_err());
         }
     });
@@ -353,7 +350,7 @@ fn g12_in_limited_mode_nothing_is_pinned_and_nothing_is_busy() {
         refuse(holder.transfer(&[request], Until::done(), drop).map(drop).unwrap_err());
         let recall = Arc::new(|_: &pinfold_layout::Recalled| ());
         let long_term =
-            holder.pin_long_term(layout, 0..8, Access::Read, Label::default(), Some(recall), Until::done(), || ());
+            holder.pin_long_term(layout, 0..8, LongTerm::new(Access::Read, Some(recall)), Until::done(), || ());
         refuse(long_term.map(drop).unwrap_err());
         for policy in [Policy::Wait, Policy::Detach] {
             let mut brk = area.break_layout(&[(layout, 0..u64::MAX)], policy, Effect::Frees).unwrap();

@@ -7,8 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{Fixture, break_of, extent};
-use pinfold_layout::{Access, BreakError, CommitId, Label, LongTermPin, PinError, Policy, Recall, Recalled, Until};
+use common::{Fixture, block_on, break_of, extent, poll_once};
+use pinfold_layout::{Access, BreakError, CommitId, LongTerm, LongTermPin, PinError, Policy, Recall, Recalled, Until};
 use rustix::io::Errno;
 
 const SOON: Duration = Duration::from_millis(20);
@@ -25,7 +25,7 @@ fn pin_long_term(
     recall: Option<Arc<dyn Recall>>,
 ) -> Result<LongTermPin, PinError> {
     let Fixture { holder, layout, .. } = fixture;
-    holder.pin_long_term(layout, range, Access::Write, Label::default(), recall, Until::done(), || ())
+    holder.pin_long_term(layout, range, LongTerm::new(Access::Write, recall), Until::done(), || ())
 }
 
 #[test]
@@ -47,6 +47,35 @@ fn g11_a_recall_calls_the_handler_once_and_the_break_goes_on_when_it_lets_go() {
         breaking.join().unwrap();
     });
     assert!(recalls.recv().is_err(), "the handler is dropped with the pin, and was called once");
+}
+
+#[test]
+fn g6_a_long_term_pin_comes_in_four_forms() {
+    let fixture = Fixture::new();
+    let Fixture { area, holder, layout } = &fixture;
+    let (recall, recalls) = pass_on();
+    let term = || LongTerm::new(Access::Write, Some(Arc::clone(&recall)));
+    let mut brk = break_of(area, layout, 0..8, Policy::Wait);
+    let idle = brk.drain(Until::done()).unwrap();
+    let refused = holder.try_pin_long_term(layout, 0..8, term(), || ()).map(drop).unwrap_err();
+    assert!(matches!(refused, PinError::LayoutBreaking { .. }), "{refused}");
+    let refused = thread::scope(|scope| {
+        let pin = || holder.pin_long_term(layout, 0..8, term(), Until::after(SOON), || ()).map(drop).unwrap_err();
+        scope.spawn(pin).join().unwrap()
+    });
+    assert!(matches!(refused, PinError::TimedOut { .. }), "{refused}");
+    let mut pinning = std::pin::pin!(holder.pin_long_term_async(layout, 0..8, term(), || "window"));
+    assert!(poll_once(&mut pinning).is_pending());
+    idle.commit(Vec::new);
+    let registration = block_on(pinning).unwrap();
+    assert_eq!((registration.range(), registration.resolved()), (0..8, &"window"));
+
+    let mut brk = break_of(area, layout, 0..1, Policy::Wait);
+    let mut draining = brk.drain_async();
+    assert!(poll_once(&mut draining).is_pending());
+    assert_eq!(recalls.recv().unwrap().range, 0..8);
+    drop(registration);
+    block_on(draining).unwrap().commit(Vec::new);
 }
 
 #[test]

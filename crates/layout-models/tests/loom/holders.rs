@@ -4,8 +4,8 @@ use crate::actors::{COPY, DEVICE, Pinner, warm};
 use crate::check::bounded;
 use crate::mechanism::layout_break::Policy;
 use crate::mechanism::owner::Member;
-use crate::mechanism::pin::{Access, Label};
-use crate::mechanism::recall::{Recall, RecallChore};
+use crate::mechanism::pin::Access;
+use crate::mechanism::recall::{LongTerm, Recall, RecallChore};
 use crate::mechanism::sleeper::Chore;
 use crate::mechanism::until::Until;
 use crate::mechanism::view::Liveness;
@@ -104,7 +104,8 @@ fn a_recalled_pin_leaves() {
             Arc::new(move |_: &crate::mechanism::recall::Recalled| drop(lock(&to_drop).take()));
         let resolve = || files.resolve(0);
         let access = Access::Write;
-        let pin = holder.pin_long_term(&layout, 0..1, access, Label(0), Some(recall), Until::done(), resolve).unwrap();
+        let term = LongTerm::new(access, Some(recall));
+        let pin = holder.pin_long_term(&layout, 0..1, term, Until::done(), resolve).unwrap();
         *lock(&kept) = Some(pin);
         let (view, recalls) = (Arc::clone(&holder.view), Arc::clone(&holder.recalls));
         let sleeper = start(2, move || {

@@ -15,10 +15,10 @@ use super::error::{LabelError, PinError};
 use super::fences::{self, Fences, Site};
 use super::header::Cell;
 use super::lanes::Lanes;
-use super::pin::{Access, Label, Pin, PinSpec};
+use super::pin::{Label, Pin, PinSpec};
 use super::publish::Held;
 use super::recall::Recalls;
-use super::segment::{Flags, LABEL_BYTES_MAX, Segment, Slot, SlotUse};
+use super::segment::{LABEL_BYTES_MAX, Segment, Slot, SlotUse};
 use super::sleeper::Sleeper;
 use super::until::Until;
 use super::view::{Layout, LayoutToken, View};
@@ -234,12 +234,6 @@ impl Holder {
     /// This holder's index in the area; listings name it.
     pub fn index(&self) -> u32 {
         self.index
-    }
-
-    /// A device pin for `access`, without label.
-    pub(crate) fn long_term_spec(access: Access, label: Label) -> PinSpec {
-        let spec = PinSpec::device(access).labelled(label);
-        PinSpec { flags: spec.flags.and(Flags::LONG_TERM).and(Flags::HANDED_OVER), ..spec }
     }
 }
 

@@ -87,6 +87,14 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
         &self.resolved
     }
 
+    /// The pinned object; 0 in a child of the process that pinned.
+    pub fn object(&self) -> u64 {
+        match self.holder.clock.is_of_this_process() {
+            true => self.holder.slot_of(&self.held).object.load(Ordering::Relaxed),
+            false => 0,
+        }
+    }
+
     /// The pinned range; an empty one in a child of the process that pinned.
     pub fn range(&self) -> Range<u64> {
         if !self.holder.view.clock.is_of_this_process() {

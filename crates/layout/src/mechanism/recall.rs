@@ -12,7 +12,8 @@ use crate::sync::{Arc, Instant, Mutex, Ordering, lock};
 use super::error::PinError;
 use super::holder::Holder;
 use super::marks::RECALLED;
-use super::pin::{Access, Label, Pin, RawPin};
+use super::pin::{Access, Label, Pin, PinSpec, RawPin};
+use super::segment::Flags;
 use super::sleeper::{Chore, WordRef};
 use super::until::Until;
 use super::view::{Layout, View};
@@ -85,32 +86,94 @@ impl<T> LongTermPin<T> {
     }
 }
 
+/// What a long-term pin is for, and what gives it back.
+#[derive(Clone)]
+pub struct LongTerm {
+    access: Access,
+    label: Label,
+    recall: Option<Arc<dyn Recall>>,
+}
+
+impl LongTerm {
+    /// A device's access that `recall` ends when a break asks for it. Without a handler the pin is refused.
+    pub fn new(access: Access, recall: Option<Arc<dyn Recall>>) -> Self {
+        Self { access, label: Label::default(), recall }
+    }
+
+    /// The same with a label.
+    #[must_use]
+    pub fn labelled(mut self, label: Label) -> Self {
+        self.label = label;
+        self
+    }
+
+    /// Nobody's thread waits for it: whoever has it gives it back when it is recalled.
+    fn spec(&self) -> PinSpec {
+        let spec = PinSpec::device(self.access).labelled(self.label);
+        PinSpec { flags: spec.flags.and(Flags::LONG_TERM).and(Flags::HANDED_OVER), ..spec }
+    }
+}
+
 impl Holder {
     /// Pins for as long as the caller likes, and gives the pin back when a break asks for it.
     ///
     /// # Errors
     /// [`PinError::NoRecall`] without a handler (`EOPNOTSUPP`, as in Linux); otherwise as [`Holder::pin`].
-    #[allow(clippy::too_many_arguments, reason = "a pin, and what gives it back")]
     pub fn pin_long_term<T>(
         self: &Arc<Self>,
         layout: &Layout,
         range: Range<u64>,
-        access: Access,
-        label: Label,
-        recall: Option<Arc<dyn Recall>>,
+        term: LongTerm,
         until: Until,
         resolve: impl FnMut() -> T,
     ) -> Result<LongTermPin<T>, PinError> {
-        let recall = recall.ok_or(PinError::NoRecall)?;
-        let recalled = Recalled { object: layout.object, range: range.clone() };
-        let spec = Self::long_term_spec(access, label);
-        let pin = self.pin_owned(layout, range, spec, until, resolve)?;
+        let spec = term.spec();
+        let recall = term.recall.ok_or(PinError::NoRecall)?;
+        Ok(self.recallable(recall, self.pin_owned(layout, range, spec, until, resolve)?))
+    }
+
+    /// As [`Holder::pin_long_term`], but never waits.
+    ///
+    /// # Errors
+    /// As there, and [`PinError::LayoutBreaking`] if a break is in the way.
+    pub fn try_pin_long_term<T>(
+        self: &Arc<Self>,
+        layout: &Layout,
+        range: Range<u64>,
+        term: LongTerm,
+        resolve: impl FnMut() -> T,
+    ) -> Result<LongTermPin<T>, PinError> {
+        let spec = term.spec();
+        let recall = term.recall.ok_or(PinError::NoRecall)?;
+        let (held, resolved) = self.acquire(layout, range, spec, None, resolve)?;
+        Ok(self.recallable(recall, Pin::new(Arc::clone(self), held, resolved)))
+    }
+
+    /// As [`Holder::pin_long_term`], as a future of no particular runtime.
+    pub fn pin_long_term_async<T, F: FnMut() -> T + Unpin>(
+        self: &Arc<Self>,
+        layout: &Layout,
+        range: Range<u64>,
+        term: LongTerm,
+        resolve: F,
+    ) -> impl Future<Output = Result<LongTermPin<T>, PinError>> + use<T, F> {
+        let pinning = self.pin_async(layout, range, term.spec(), resolve);
+        let holder = Arc::clone(self);
+        async move {
+            let recall = term.recall.ok_or(PinError::NoRecall)?;
+            Ok(holder.recallable(recall, pinning.await?))
+        }
+    }
+
+    /// Registers the handler of a pin.
+    fn recallable<T>(&self, recall: Arc<dyn Recall>, pin: Pin<Arc<Self>, T>) -> LongTermPin<T> {
         let RawPin { slot, version, .. } = pin.raw();
         let key = (slot, version);
+        let recalled = Recalled { object: pin.object(), range: pin.range() };
         lock(&self.recalls.handlers).insert(key, (recalled, recall));
         // A break may have marked the pin before its handler was here.
         self.sleeper.nudge();
-        Ok(LongTermPin { _handler: Handler { recalls: Arc::clone(&self.recalls), key }, pin })
+        LongTermPin { _handler: Handler { recalls: Arc::clone(&self.recalls), key }, pin }
     }
 }
 

@@ -120,6 +120,31 @@ fn g3_a_chain_of_breaks_that_overlap_lets_in_a_pin_that_came_before_its_last() {
 }
 
 #[test]
+fn g3_a_chain_of_breaks_that_overlap_lets_in_a_batch_that_came_before_its_last() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let mut earlier = holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap();
+    earlier.hand_over();
+    let batch = [PinRequest { layout: &layout, range: 0..8, spec: DEVICE }];
+    let [mut first, mut second, mut third] = [(); 3].map(|()| break_of(&area, &layout, 0..8, Policy::Wait));
+    let mut first = first.drain_async();
+    assert!(poll_once(&mut first).is_pending());
+    let mut gathering = holder.transfer_async(&batch, drop);
+    assert!(poll_once(&mut gathering).is_pending());
+    let mut second = second.drain_async();
+    assert!(poll_once(&mut second).is_pending());
+
+    drop(earlier);
+    block_on(first).unwrap().commit(Vec::new);
+    assert!(poll_once(&mut gathering).is_pending(), "it is refused again, and still waits since before the second");
+    let mut third = third.drain_async();
+    assert!(poll_once(&mut third).is_pending());
+    assert_eq!(area.breaks().len(), 1, "the third comes after the batch, and is not announced before it is in");
+    block_on(second).unwrap().commit(Vec::new);
+    drop(block_on(gathering).unwrap());
+    block_on(third).unwrap().commit(Vec::new);
+}
+
+#[test]
 fn g3_a_batch_that_was_refused_twice_gets_in_before_later_breaks() {
     let Fixture { area, holder, layout } = Fixture::new();
     let batch = [0..8, 8..16].map(|range| PinRequest { layout: &layout, range, spec: DEVICE });

@@ -58,7 +58,7 @@ impl Holder {
             if self.waits_for_itself(&announced, layout.cell, at) {
                 return Err(PinError::Deadlock(requests[index].range.clone()));
             }
-            wishes = Some(Wishes::in_place_of(wishes, self, requests, index)?);
+            wishes = Some(Wishes::in_place_of(wishes, self, requests, (index, at))?);
             last = self.sleep_on_word(layout, at, until, &announced);
         }
     }
@@ -122,25 +122,32 @@ struct Behind {
 /// The wishes of a batch that waits, taken back together.
 struct Wishes {
     holder: Arc<Holder>,
-    attempts: Vec<Attempt>,
+    /// For each request its wish, if it has one.
+    attempts: Vec<Option<Attempt>>,
 }
 
 impl Wishes {
     /// The first time a batch wishes for the range that was refused. If then another one is, for all of them: else breaks
-    /// that take turns on its ranges would keep it out (G3). The new wishes stand before the earlier ones go.
+    /// that take turns on its ranges would keep it out (G3). The new wishes stand before the earlier ones go, and wait
+    /// since those did.
     fn in_place_of(
         earlier: Option<Self>,
         holder: &Arc<Holder>,
         requests: &[PinRequest<'_>],
-        refused: usize,
+        (refused, at): (usize, LayoutWord),
     ) -> Result<Self, PinError> {
-        let wished = if earlier.is_none() { std::slice::from_ref(&requests[refused]) } else { requests };
-        let mut wishes = Self { holder: Arc::clone(holder), attempts: Vec::with_capacity(wished.len()) };
-        for PinRequest { layout, range, spec } in wished {
+        let mut wishes = Self { holder: Arc::clone(holder), attempts: Vec::with_capacity(requests.len()) };
+        for (index, PinRequest { layout, range, spec }) in requests.iter().enumerate() {
+            if earlier.is_none() && index != refused {
+                wishes.attempts.push(None);
+                continue;
+            }
             let want = Want { layout, start: range.start, end: range.end, spec: *spec, beside: &[] };
-            let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?);
-            holder.wish(&want, &mut attempt, holder.view.header.word(layout.cell));
-            wishes.attempts.push(attempt);
+            let waited = earlier.as_ref().and_then(|earlier| earlier.attempts[index].as_ref());
+            let mut attempt = Attempt::at(holder.place(&want, ThisThread::get())?).in_place_of(waited);
+            let at = if index == refused { at } else { holder.view.header.word(layout.cell) };
+            holder.wish(&want, &mut attempt, at);
+            wishes.attempts.push(Some(attempt));
         }
         Ok(wishes)
     }
@@ -149,7 +156,7 @@ impl Wishes {
 impl Drop for Wishes {
     fn drop(&mut self) {
         if self.holder.clock.is_of_this_process() {
-            self.attempts.iter_mut().for_each(|attempt| self.holder.withdraw(attempt));
+            self.attempts.iter_mut().flatten().for_each(|attempt| self.holder.withdraw(attempt));
         }
     }
 }
@@ -179,7 +186,7 @@ impl<T, F: FnMut(usize) -> T + Unpin> Future for Gathering<'_, F> {
         if let Some(pid) = this.holder.view.dead_owner() {
             return Poll::Ready(Err(PinError::OwnerDied(pid)));
         }
-        this.wishes = Some(Wishes::in_place_of(this.wishes.take(), &this.holder, this.requests, index)?);
+        this.wishes = Some(Wishes::in_place_of(this.wishes.take(), &this.holder, this.requests, (index, at))?);
         let word = WordRef::Cell(Arc::clone(&this.holder.view), this.requests[index].layout.cell);
         let registration = this.registration.get_or_insert_with(|| this.holder.sleeper.registration());
         registration.wake_when_changed(vec![(word, at.futex_value())], None, context.waker());

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Weak;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::liveness;
 use crate::mechanism::attribution::{BreakInfo, BusyExtentInfo, Observer, PinInfo};
@@ -371,10 +371,7 @@ pub(crate) fn close(header: &Header) {
     (0..used).for_each(|cell| futex.wake(&header.cell(cell).word));
 }
 
-/// How often the owner looks after what lasts and who died.
-const TICK: Duration = Duration::from_millis(100);
-
-/// The owner's part of the sleeper's work: the clock, what lasts, who died.
+/// The owner's part of the sleeper's work: what lasts, who died.
 struct OwnerChore {
     /// Locked while it is upgraded, so that an area which is dropped can wait until the sleeper has let go of it.
     owner: Mutex<Weak<Owner>>,
@@ -395,8 +392,8 @@ impl OwnerChore {
 }
 
 impl Chore for OwnerChore {
-    fn look(&self, _waits: &mut Vec<(WordRef, u32)>) -> Option<Instant> {
-        let (breaks, extents) = self.look_after()?;
+    fn look(&self, _waits: &mut Vec<(WordRef, u32)>) {
+        let Some((breaks, extents)) = self.look_after() else { return };
         for info in breaks {
             say_break_lasts(&info);
             self.observer.iter().for_each(|observer| observer.break_lasts(&info));
@@ -405,7 +402,6 @@ impl Chore for OwnerChore {
             say_extent_lasts(&info);
             self.observer.iter().for_each(|observer| observer.extent_lasts(&info));
         }
-        Some(Instant::now() + TICK)
     }
 }
 

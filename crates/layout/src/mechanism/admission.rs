@@ -84,7 +84,7 @@ impl Holder {
         if want.start >= want.end {
             return Err(PinError::BadRange(want.start..want.end));
         }
-        self.lanes.empty_slot(&self.segment, &self.slots, want.layout.chain, thread)
+        self.lanes.empty_slot(&self.segment, want.layout.chain, thread)
     }
 
     #[cold]

@@ -10,7 +10,7 @@ use crate::sync::AtomicU64;
 
 use super::error::AreaError;
 use super::geometry::{Geometry, HeaderOffsets};
-use super::words::{Record, Table, Words};
+use super::words::{At, Record, Table, Words};
 
 /// "pinfold." in ASCII, and what kind of memory it begins.
 pub(crate) const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldH");
@@ -227,9 +227,14 @@ impl Header {
         }
     }
 
-    /// The cells, for who pins.
-    pub(crate) fn cells(&self) -> Table<Cell> {
-        self.cells.clone()
+    /// The address of a cell, for who pins.
+    pub(crate) fn place(&self, cell: u32) -> At<Cell> {
+        self.cells.place(cell)
+    }
+
+    /// The index of a cell of this header.
+    pub(crate) fn index_of(&self, cell: At<Cell>) -> u32 {
+        self.cells.index_of(cell)
     }
 
     pub(crate) fn holder(&self, index: u32) -> &HolderEntry {

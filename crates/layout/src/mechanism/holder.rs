@@ -13,17 +13,15 @@ use crate::sync::{Arc, Mutex, Ordering, ProcessClock, lock};
 
 use super::error::{LabelError, PinError};
 use super::fences::{self, Fences, Site};
-use super::header::Cell;
 use super::lanes::Lanes;
 use super::pin::{Label, Pin, PinSpec};
 use super::publish::Held;
 use super::recall::Recalls;
-use super::segment::{LABEL_BYTES_MAX, Segment, Slot, SlotUse};
+use super::segment::{LABEL_BYTES_MAX, Segment, SlotUse};
 use super::sleeper::Sleeper;
 use super::until::Until;
 use super::view::{Layout, LayoutToken, View};
 use super::word::LayoutWord;
-use super::words::Table;
 
 /// One party that pins. Make one for each process, or for each part of a program that may end on its own.
 pub struct Holder {
@@ -35,8 +33,6 @@ pub struct Holder {
     pub(crate) sleeper: Arc<Sleeper>,
     pub(crate) recalls: Arc<Recalls>,
     /// What the pin's path touches, close at hand.
-    pub(super) slots: Table<Slot>,
-    pub(super) cells: Table<Cell>,
     pub(super) fences: Fences,
     pub(crate) clock: ProcessClock,
     /// The area's number; 0 in limited mode, which is no layout's.
@@ -56,8 +52,6 @@ impl Holder {
         sleeper: Arc<Sleeper>,
     ) -> Self {
         Self {
-            slots: segment.slots(),
-            cells: view.header.cells(),
             fences: view.fences,
             clock: view.clock,
             open_area: if view.limited { 0 } else { view.area },
@@ -219,7 +213,7 @@ impl Holder {
             return Err(PinError::Stale(token.object));
         }
         let chain = geometry.chain_of(token.object);
-        let at = self.cells.place(token.cell);
+        let at = self.view.header.place(token.cell);
         Ok(Layout { object: token.object, area: self.view.area, cell: token.cell, chain, at, _keep: None })
     }
 

@@ -16,7 +16,7 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, ThisThread, lock, note,
 
 use super::error::PinError;
 use super::segment::{Segment, Slot, SlotState};
-use super::words::{At, Table};
+use super::words::At;
 
 /// Threads that may pin through one holder.
 const LANES_MAX: usize = 4096;
@@ -108,16 +108,10 @@ impl Lanes {
     }
 
     /// An empty slot in `chain` for the running thread to fill.
-    pub(crate) fn empty_slot(
-        &self,
-        segment: &Segment,
-        slots: &Table<Slot>,
-        chain: u32,
-        thread: ThisThread,
-    ) -> Result<EmptySlot, PinError> {
+    pub(crate) fn empty_slot(&self, segment: &Segment, chain: u32, thread: ThisThread) -> Result<EmptySlot, PinError> {
         match self.slot_at_hand(chain) {
             Some(found) => Ok(found),
-            None => self.search(segment, slots, chain, thread),
+            None => self.search(segment, chain, thread),
         }
     }
 
@@ -126,36 +120,30 @@ impl Lanes {
         Ok(self.own_lane(segment, thread)?.empty_slot(slot))
     }
 
-    fn search(
-        &self,
-        segment: &Segment,
-        slots: &Table<Slot>,
-        chain: u32,
-        thread: ThisThread,
-    ) -> Result<EmptySlot, PinError> {
+    fn search(&self, segment: &Segment, chain: u32, thread: ThisThread) -> Result<EmptySlot, PinError> {
         let lane = self.own_lane(segment, thread)?;
         let mut blocks = lock(&lane.blocks);
         let blocks = blocks.entry(chain).or_default();
-        let found = match blocks.search(segment, slots, BLOCKS_TRIED) {
+        let found = match blocks.search(segment, BLOCKS_TRIED) {
             Some(found) => found,
-            None => match self.hang_block(segment, chain, thread.lane)? {
+            None => match self.hang_block(segment, chain)? {
                 Some(block) => {
                     blocks.own.push(block);
                     let first = segment.slots_of(block).start;
-                    is_empty(slots.at(first)).then_some(first).ok_or(PinError::Damaged)?
+                    is_empty(segment.slot(first)).then_some(first).ok_or(PinError::Damaged)?
                 }
                 None => blocks
-                    .search(segment, slots, usize::MAX)
+                    .search(segment, usize::MAX)
                     .ok_or(PinError::NoSlot { slots_max: segment.geometry().slots_max() })?,
             },
         };
-        let found = slots.place(found);
+        let found = segment.place(found);
         lane.cursors[chain as usize].store(found.address().as_ptr(), Ordering::Relaxed);
         Ok(lane.empty_slot(found))
     }
 
     /// Takes a new block and hangs it at the head of `chain`; `None` when all are taken.
-    fn hang_block(&self, segment: &Segment, chain: u32, lane: u32) -> Result<Option<u32>, PinError> {
+    fn hang_block(&self, segment: &Segment, chain: u32) -> Result<Option<u32>, PinError> {
         let _grow = lock(&self.grow);
         let used = segment.head().blocks_used.load(Ordering::Relaxed);
         if used >= u64::from(segment.geometry().blocks_max) {
@@ -164,7 +152,6 @@ impl Lanes {
         let block = used as u32;
         segment.allocate_block(block).map_err(PinError::from_growth)?;
         let head = segment.chain(chain);
-        segment.block_head(block).lane.store(u64::from(lane), Ordering::Relaxed);
         segment.block_head(block).next.store(head.load(Ordering::Relaxed), Ordering::Relaxed);
         // ORDER: Release pairs with the Acquire load in `Segment::blocks`. The full fence of the first pin in this
         // block comes later, so a break that this pin does not see finds the block in the chain.
@@ -197,10 +184,10 @@ impl Lane {
 
 impl Blocks {
     /// Looks for an empty slot in at most `tries` blocks, going on where the last search ended.
-    fn search(&mut self, segment: &Segment, slots: &Table<Slot>, tries: usize) -> Option<u32> {
+    fn search(&mut self, segment: &Segment, tries: usize) -> Option<u32> {
         for _ in 0..tries.min(self.own.len()) {
             let block = self.own[self.turn % self.own.len()];
-            if let Some(found) = segment.slots_of(block).find(|slot| is_empty(slots.at(*slot))) {
+            if let Some(found) = segment.slots_of(block).find(|slot| is_empty(segment.slot(*slot))) {
                 return Some(found);
             }
             self.turn = (self.turn + 1) % self.own.len();

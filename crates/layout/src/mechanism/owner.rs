@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, ThisThread, lock};
 
 use super::attribution::{Observer, PinInfo, Quarantined};
 use super::breaks::Breaks;
@@ -120,6 +120,15 @@ pub(crate) struct InTheWay {
 impl InTheWay {
     pub(crate) fn word(&self) -> WordRef {
         WordRef::Bell(Arc::clone(&self.member.segment))
+    }
+
+    pub(super) fn is_quarantined(&self) -> bool {
+        self.member.is_gone() || self.pin.state.flags().has(Flags::ABANDONED)
+    }
+
+    /// Whether the pin was made by this thread, and no engine has it.
+    pub(crate) fn is_of(&self, thread: ThisThread) -> bool {
+        self.member.local && self.pin.thread == thread.number && !self.pin.state.flags().has(Flags::HANDED_OVER)
     }
 }
 
@@ -332,7 +341,7 @@ impl Owner {
         let keep = keep.unwrap_or_else(|| Arc::new(KeepCell { owner: Arc::downgrade(self), object }));
         cells.by_object.insert(object, (cell, Arc::downgrade(&keep)));
         let chain = self.view.header.geometry().chain_of(object);
-        let at = self.view.header.cells().place(cell);
+        let at = self.view.header.place(cell);
         Ok(Layout { object, area: self.view.area, cell, chain, at, _keep: Some(keep) })
     }
 

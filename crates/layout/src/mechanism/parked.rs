@@ -15,14 +15,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU32, AtomicU64, Instant, Mutex, Ordering, ThisThread, lock};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Instant, Mutex, Ordering, lock};
 
 use super::attribution::BusyExtentInfo;
 use super::busy_extents::{CommitId, Extent};
 use super::marks::PinKey;
 use super::owner::{InTheWay, Member, Owner};
 use super::parked_records::{ParkedRecord, ParkedRecords};
-use super::segment::{Flags, Reading};
+use super::segment::Reading;
 use super::sleeper::WordRef;
 
 /// The owner's set of parked extents.
@@ -32,7 +32,7 @@ pub(crate) struct Busy {
     records: Mutex<ParkedRecords>,
     /// How many objects have parked extents: a scan without any takes no lock.
     parked: AtomicU32,
-    /// Bumped when something is parked or becomes durable; who waits for space sleeps on it too.
+    /// Bumped when something is parked; who waits for space sleeps on it too.
     pub(crate) space: Arc<AtomicU64>,
 }
 
@@ -230,17 +230,6 @@ pub(super) fn union(ranges: impl Iterator<Item = Range<u64>>) -> u64 {
         end = end.max(range.end);
     }
     length
-}
-
-impl InTheWay {
-    pub(super) fn is_quarantined(&self) -> bool {
-        self.member.is_gone() || self.pin.state.flags().has(Flags::ABANDONED)
-    }
-
-    /// Whether the pin was made by this thread, and no engine has it.
-    pub(crate) fn is_of(&self, thread: ThisThread) -> bool {
-        self.member.local && self.pin.thread == thread.number && !self.pin.state.flags().has(Flags::HANDED_OVER)
-    }
 }
 
 impl Owner {

@@ -87,7 +87,7 @@ impl Holder {
 
     #[inline]
     pub(super) fn slot_at(&self, slot: At<Slot>) -> &Slot {
-        // SAFETY: slots come from `lanes` of this holder, whose table `slots` it keeps.
+        // SAFETY: slots come from `lanes` of this holder, and lie in its segment, which it keeps.
         unsafe { slot.get() }
     }
 
@@ -96,7 +96,7 @@ impl Holder {
     pub(super) fn cell_of(&self, layout: &Layout) -> &Cell {
         debug_assert_eq!(layout.area, self.view.area);
         // SAFETY: every caller has compared the layout's area with ours. Its number is one mapping's alone, so the cell
-        // lies in the table `cells`, which this holder keeps.
+        // lies in the header of `view`, which this holder keeps.
         unsafe { layout.at.get() }
     }
 
@@ -132,7 +132,7 @@ impl Holder {
         if raw.holder != self.lanes.id() || raw.slot >= geometry.slots_max() || raw.cell >= geometry.files_max {
             return Err(UnpinError::NotHeld);
         }
-        let slot = self.slots.at(raw.slot);
+        let slot = self.segment.slot(raw.slot);
         let mut state = SlotState(slot.state.load(Ordering::Acquire));
         loop {
             if state.usage() != SlotUse::Held || state.version() != raw.version {
@@ -142,7 +142,7 @@ impl Holder {
             // ORDER: as in `unpin`. The exchange lets one of two who give back the same pin win.
             match slot.state.compare_exchange(state.0, state.cleared().0, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => {
-                    self.left(self.cells.at(raw.cell), generation);
+                    self.left(self.view.header.cell(raw.cell), generation);
                     return Ok(());
                 }
                 Err(now) => state = SlotState(now),
@@ -172,8 +172,8 @@ impl Holder {
         let state = SlotState(self.slot_of(held).state.load(Ordering::Relaxed));
         RawPin {
             holder: self.lanes.id(),
-            slot: self.slots.index_of(held.slot),
-            cell: self.cells.index_of(held.cell),
+            slot: self.segment.index_of(held.slot),
+            cell: self.view.header.index_of(held.cell),
             version: state.version(),
         }
     }

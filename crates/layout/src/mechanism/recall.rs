@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::sync::{Arc, Instant, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, Ordering, lock};
 
 use super::error::PinError;
 use super::holder::Holder;
@@ -185,9 +185,9 @@ pub(crate) struct RecallChore {
 }
 
 impl Chore for RecallChore {
-    fn look(&self, waits: &mut Vec<(WordRef, u32)>) -> Option<Instant> {
+    fn look(&self, waits: &mut Vec<(WordRef, u32)>) {
         if lock(&self.recalls.handlers).is_empty() {
-            return None;
+            return;
         }
         let bell = WordRef::Recall(Arc::clone(&self.view));
         let value = bell.value();
@@ -195,7 +195,6 @@ impl Chore for RecallChore {
             handler.recall(&recalled);
         }
         waits.push((bell, value));
-        None
     }
 }
 

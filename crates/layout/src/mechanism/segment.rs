@@ -13,7 +13,7 @@ use crate::sync::{AtomicU64, Ordering};
 use super::error::AreaError;
 use super::fences::{self, Site};
 use super::geometry::{Geometry, SegmentOffsets};
-use super::words::{Record, Table, Words};
+use super::words::{At, Record, Table, Words};
 
 /// "pinfold." in ASCII, and what kind of memory it begins.
 pub(crate) const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"pinfoldS");
@@ -53,8 +53,6 @@ unsafe impl Record for SegmentHead {}
 pub(crate) struct BlockHead {
     /// Index of the next block in the chain plus one; 0 at the end.
     pub(crate) next: AtomicU64,
-    /// The lane that fills its slots.
-    pub(crate) lane: AtomicU64,
 }
 
 // SAFETY: repr(C), words only.
@@ -285,9 +283,14 @@ impl Segment {
         self.slots.at(slot)
     }
 
-    /// The slots, for who pins.
-    pub(crate) fn slots(&self) -> Table<Slot> {
-        self.slots.clone()
+    /// The address of a slot, for who pins.
+    pub(crate) fn place(&self, slot: u32) -> At<Slot> {
+        self.slots.place(slot)
+    }
+
+    /// The index of a slot of this segment.
+    pub(crate) fn index_of(&self, slot: At<Slot>) -> u32 {
+        self.slots.index_of(slot)
     }
 
     /// Block indices of a chain, newest first. Bounded: a chain that a liar bent into a ring ends after as many

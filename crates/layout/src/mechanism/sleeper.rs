@@ -20,7 +20,7 @@ use super::view::View;
 /// A backstop, never a proof.
 pub(crate) const BACKSTOP: Duration = Duration::from_millis(50);
 
-/// How often the coarse clock moves.
+/// How often the coarse clock moves, and chores are done.
 const TICK: Duration = Duration::from_millis(100);
 
 /// A word that can be slept on, and what keeps its memory mapped.
@@ -55,8 +55,8 @@ impl WordRef {
 
 /// Something the sleeper does whenever it wakes.
 pub(crate) trait Chore: Send + Sync {
-    /// Does what is to be done, adds what it waits for, and says when it wants to be called again at the latest.
-    fn look(&self, waits: &mut Vec<(WordRef, u32)>) -> Option<Instant>;
+    /// Does what is to be done, and adds what it waits for. Called again with the next tick at the latest.
+    fn look(&self, waits: &mut Vec<(WordRef, u32)>);
 }
 
 struct Entry {
@@ -188,39 +188,39 @@ impl Inner {
             let control = (WordRef::Own(Arc::clone(&self.control)), self.control.load(Ordering::Acquire) as u32);
             let mut waits = vec![control];
             self.clock.tick();
-            let Some(mut at) = self.chores(&mut waits) else { return };
+            if !self.do_chores(&mut waits) {
+                return;
+            }
+            let mut at = Instant::now() + TICK;
             let woken = self.due(&mut waits, &mut at);
             if !woken.is_empty() {
                 woken.into_iter().for_each(Waker::wake);
                 continue;
             }
-            let tick = Instant::now() + TICK;
-            at = Some(at.map_or(tick, |at| at.min(tick)));
             // Words that do not fit into one call are looked at as often as a backstop.
             if self.shared && waits.len() > 1 || waits.len() > WAIT_ANY_MAX {
-                let backstop = Instant::now() + BACKSTOP;
-                at = at.min(Some(backstop));
+                at = at.min(Instant::now() + BACKSTOP);
             }
             let words: Vec<_> = waits.iter().map(|(word, value)| (word.word(), *value)).collect();
-            self.futex.wait_any(&words, at);
+            self.futex.wait_any(&words, Some(at));
         }
     }
 
-    /// Runs the chores; `None` when the sleeper is to end.
-    fn chores(&self, waits: &mut Vec<(WordRef, u32)>) -> Option<Option<Instant>> {
+    /// Does the chores; false when the sleeper is to end.
+    fn do_chores(&self, waits: &mut Vec<(WordRef, u32)>) -> bool {
         let mut queue = lock(&self.queue);
         if queue.ended {
-            return None;
+            return false;
         }
         queue.chores.retain(|chore| chore.strong_count() > 0);
         let chores = queue.chores.clone();
         drop(queue);
-        let next = chores.iter().filter_map(std::sync::Weak::upgrade).filter_map(|chore| chore.look(waits)).min();
-        Some(next)
+        chores.iter().filter_map(std::sync::Weak::upgrade).for_each(|chore| chore.look(waits));
+        true
     }
 
-    /// Takes out the wakers whose time has come; adds what the others wait for.
-    fn due(&self, waits: &mut Vec<(WordRef, u32)>, next: &mut Option<Instant>) -> Vec<Waker> {
+    /// Takes out the wakers whose time has come; adds what the others wait for, `next` until the first of their times.
+    fn due(&self, waits: &mut Vec<(WordRef, u32)>, next: &mut Instant) -> Vec<Waker> {
         let now = Instant::now();
         let mut queue = lock(&self.queue);
         let mut woken = Vec::new();
@@ -231,7 +231,7 @@ impl Inner {
                 return false;
             }
             waits.extend(entry.words.iter().cloned());
-            *next = [*next, entry.at].into_iter().flatten().min();
+            *next = entry.at.map_or(*next, |at| at.min(*next));
             true
         });
         woken

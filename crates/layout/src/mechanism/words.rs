@@ -92,12 +92,6 @@ unsafe impl<T: Record> Send for Table<T> {}
 // SAFETY: as above.
 unsafe impl<T: Record> Sync for Table<T> {}
 
-impl<T> Clone for Table<T> {
-    fn clone(&self) -> Self {
-        Self { base: self.base, len: self.len, _words: self._words.clone() }
-    }
-}
-
 /// A record by its address: what a pin's path follows without looking the table up again.
 pub(crate) struct At<T>(NonNull<T>);
 

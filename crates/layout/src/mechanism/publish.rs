@@ -167,6 +167,23 @@ impl Holder {
         state.store(SlotState(state.load(Ordering::Relaxed)).with(more).0, Ordering::Release);
     }
 
+    /// Takes a pin back from its engine, and rings if somebody may wait for it: the thread that made it looks again.
+    pub(crate) fn take_back(&self, held: &Held) {
+        let slot = self.slot_of(held);
+        let generation = slot.stamp.load(Ordering::Relaxed) >> 16;
+        let state = SlotState(slot.state.load(Ordering::Relaxed));
+        slot.state.store(state.without(Flags::HANDED_OVER).0, Ordering::Release);
+        // SAFETY: as in `slot_of`.
+        self.left(unsafe { held.cell.get() }, generation);
+    }
+
+    /// Gives a pin that is held another label.
+    pub(crate) fn relabel(&self, held: &Held, label: u16) {
+        let stamp = &self.slot_of(held).stamp;
+        // ORDER: relaxed; a scan that meets both reads the same generation, and either text.
+        stamp.store(stamp.load(Ordering::Relaxed) & !u64::from(u16::MAX) | u64::from(label), Ordering::Relaxed);
+    }
+
     /// A held pin as a number.
     pub(crate) fn raw(&self, held: &Held) -> RawPin {
         let state = SlotState(self.slot_of(held).state.load(Ordering::Relaxed));

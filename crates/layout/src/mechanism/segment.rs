@@ -150,6 +150,11 @@ impl SlotState {
     pub(crate) fn with(self, more: Flags) -> Self {
         Self(self.0 | u64::from(more.0) << Self::FLAGS)
     }
+
+    /// The same pin without these flags.
+    pub(crate) fn without(self, fewer: Flags) -> Self {
+        Self(self.0 & !(u64::from(fewer.0) << Self::FLAGS))
+    }
 }
 
 /// What kind of pin a slot holds.

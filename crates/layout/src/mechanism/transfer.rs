@@ -12,7 +12,7 @@ use super::admission::{Attempt, Reach, Tried, Want};
 use super::announce::Announced;
 use super::error::PinError;
 use super::holder::Holder;
-use super::pin::PinSpec;
+use super::pin::{Label, PinSpec, RawPin};
 use super::publish::Held;
 use super::segment::Flags;
 use super::view::Layout;
@@ -25,12 +25,14 @@ pub struct Transfer {
     pins: Vec<Held>,
     reaches: Vec<Reach>,
     handed_over: bool,
+    /// Pins in quarantine whose completion may still come.
+    given_up: Vec<RawPin>,
 }
 
 impl Transfer {
     /// A transfer that holds nothing yet.
     pub(super) fn empty(holder: &Arc<Holder>) -> Self {
-        Self { holder: Arc::clone(holder), pins: Vec::new(), reaches: Vec::new(), handed_over: false }
+        Self { holder: Arc::clone(holder), pins: Vec::new(), reaches: Vec::new(), handed_over: false, given_up: Vec::new() }
     }
 
     /// Pins more, to finish. Passes a break that drains if the transfer already holds a pin in one of that break's
@@ -76,7 +78,7 @@ impl Transfer {
 
     /// How many pins it has.
     pub fn pins(&self) -> usize {
-        self.pins.len()
+        self.pins.len() + self.given_up.len()
     }
 
     /// The holder that made it.
@@ -90,11 +92,40 @@ impl Transfer {
         self.handed_over = true;
     }
 
+    /// Says that the transfer is its caller's again: a blocking break by the thread that made it refuses once more to
+    /// wait for itself. One that waits already looks again.
+    pub fn take_back(&mut self) {
+        if self.holder.clock.is_of_this_process() {
+            self.pins.iter().for_each(|held| self.holder.take_back(held));
+        }
+        self.handed_over = false;
+    }
+
+    /// Says that nobody waits for the transfer any more, while its engine still has it: its pins are in quarantine, until
+    /// the engine sees the completion and drops it, or a proof or an operator releases them (G8).
+    pub fn give_up(&mut self) {
+        if !self.holder.clock.is_of_this_process() {
+            return;
+        }
+        // By number from here on, and noted before anybody can release them: the slot of one that was released is
+        // another pin's.
+        self.given_up.extend(self.pins.iter().map(|held| self.holder.raw(held)));
+        self.flag(Flags::HANDED_OVER.and(Flags::ABANDONED));
+        self.pins.clear();
+    }
+
+    /// Gives all of its pins another label: an engine's, which its proof speaks for.
+    pub fn relabel(&mut self, label: Label) {
+        if self.holder.clock.is_of_this_process() {
+            self.pins.iter().for_each(|held| self.holder.relabel(held, label.0));
+        }
+    }
+
     /// Gives the transfer up: nobody will see its completion. Its pins stay, in quarantine, until a proof says that
     /// no device reaches them, or an operator decides (G8).
     pub fn abandon(mut self) {
-        self.flag(Flags::HANDED_OVER.and(Flags::ABANDONED));
-        self.pins.clear();
+        self.give_up();
+        self.given_up.clear();
     }
 
     fn flag(&mut self, more: Flags) {
@@ -112,6 +143,10 @@ impl Drop for Transfer {
             return;
         }
         self.holder.unpin_together(&self.pins);
+        for raw in self.given_up.iter().rev() {
+            // Not held any more: it was released meanwhile.
+            let _ = self.holder.unpin_raw(*raw);
+        }
     }
 }
 

@@ -37,11 +37,13 @@ impl Until {
         self
     }
 
-    pub(crate) fn deadline(self) -> Option<Instant> {
+    /// When it ends; `None` if it does not.
+    pub fn deadline(self) -> Option<Instant> {
         self.at
     }
 
-    pub(crate) fn is_interruptible(self) -> bool {
+    /// Whether a signal ends it.
+    pub fn is_interruptible(self) -> bool {
         self.interruptible
     }
 

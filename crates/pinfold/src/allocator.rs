@@ -1,0 +1,169 @@
+//! The allocator: which blocks are free, and how they come back.
+//!
+//! Blocks come back in two ways only. What was in a file comes as a [`FreeExtent`], out of [`BusyExtents::reap`]: nobody
+//! reaches it, and its freeing is durable (G1, G9). What was taken and never put into a file comes back as it went, when
+//! its [`Fresh`] is dropped: nobody has seen it.
+//!
+//! Stays true  S1: a block is free, fresh, in exactly one file, or busy.
+//!             S2: there is memory behind every fresh block: touching it is no `SIGBUS` on a full machine.
+//! Lock order  `backing`, or `space`; nothing of ours under either. The busy extents' locks are taken under none.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pinfold_layout::{BusyExtents, CommitId, FreeExtent};
+use pinfold_region::Region;
+
+use crate::error::{NoSpace, SpaceError};
+use crate::extents::Run;
+use crate::lock::lock;
+use crate::space::{FreeSpace, Goal};
+use crate::units::{BlockSize, HUGE_PAGE};
+
+pub(crate) struct Allocator {
+    space: Mutex<FreeSpace>,
+    busy: BusyExtents,
+    block: BlockSize,
+    blocks: u64,
+    backing: Backing,
+}
+
+/// Blocks that were free and are not in a file yet. What is left of them when this is dropped is free again.
+#[must_use = "dropping it gives the blocks back"]
+pub(crate) struct Fresh<'a> {
+    allocator: &'a Allocator,
+    runs: Vec<Range<u64>>,
+}
+
+impl Fresh<'_> {
+    /// The runs, in the order in which they were taken.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> {
+        self.runs.iter().map(|run| Run { block: run.start, len: run.end - run.start, written: false })
+    }
+
+    /// The blocks are in a file now.
+    pub(crate) fn used(mut self) {
+        self.runs.clear();
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if !self.runs.is_empty() {
+            let mut space = lock(&self.allocator.space);
+            self.runs.drain(..).for_each(|run| space.give_back(run));
+        }
+    }
+}
+
+impl Allocator {
+    /// All blocks of a region are free.
+    pub(crate) fn new(region: &Region, block: BlockSize, busy: BusyExtents) -> Self {
+        let blocks = block.floor(region.len());
+        let space = Mutex::new(FreeSpace::new(blocks, block.floor(HUGE_PAGE)));
+        Self { space, busy, block, blocks, backing: Backing::new(region.len()) }
+    }
+
+    /// Takes `want` blocks, as near to the goal and in as few runs as there are.
+    pub(crate) fn take(&self, region: &Region, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
+        let taken = lock(&self.space).take(want, goal);
+        let taken = taken.or_else(|| {
+            self.reap();
+            lock(&self.space).take(want, goal)
+        });
+        let runs = taken.ok_or_else(|| SpaceError::Full(self.no_space(want)))?;
+        let fresh = Fresh { allocator: self, runs: runs.into_iter().collect() };
+        for run in &fresh.runs {
+            self.backing.put_behind(region, self.block.to_bytes(run))?;
+        }
+        Ok(fresh)
+    }
+
+    /// Takes back what nobody reaches any more. (The pool's state lives in memory: all commits are durable at once.)
+    pub(crate) fn reap(&self) {
+        let free = self.busy.reap(CommitId::ALL);
+        if !free.is_empty() {
+            self.give_back(free);
+        }
+    }
+
+    /// The one way back for what was in a file.
+    pub(crate) fn give_back(&self, free: Vec<FreeExtent>) {
+        let mut space = lock(&self.space);
+        for extent in free.into_iter().map(FreeExtent::into_extent) {
+            space.give_back(extent.block..extent.block + extent.len());
+        }
+    }
+
+    /// The one way back for what was in a file that no device was ever given, and that nobody has open.
+    pub(crate) fn give_back_unexposed(&self, runs: impl Iterator<Item = Range<u64>>) {
+        let mut space = lock(&self.space);
+        runs.for_each(|run| space.give_back(run));
+    }
+
+    /// What is free, in blocks, and how long the longest free run is.
+    pub(crate) fn free(&self) -> (u64, u64) {
+        let space = lock(&self.space);
+        (space.free(), space.longest())
+    }
+
+    /// Whether all blocks of a range are free.
+    pub(crate) fn is_free(&self, block: u64) -> bool {
+        lock(&self.space).contains(block)
+    }
+
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    pub(crate) fn busy(&self) -> &BusyExtents {
+        &self.busy
+    }
+
+    pub(crate) fn no_space(&self, want: u64) -> NoSpace {
+        let busy = self.busy.stats();
+        let bytes = |blocks: u64| blocks.saturating_mul(self.block.bytes());
+        NoSpace {
+            asked: bytes(want),
+            free: bytes(self.free().0 + busy.free),
+            pinned: bytes(busy.pinned),
+            quarantined: bytes(busy.quarantined),
+            not_durable: bytes(busy.not_durable),
+            total: bytes(self.blocks),
+        }
+    }
+}
+
+/// Which parts of the region have memory behind them.
+struct Backing {
+    /// A bit for each [`HUGE_PAGE`] of the region.
+    done: Box<[AtomicU64]>,
+    len: u64,
+    growing: Mutex<()>,
+}
+
+impl Backing {
+    fn new(len: u64) -> Self {
+        let words = len.div_ceil(HUGE_PAGE).div_ceil(64);
+        Self { done: (0..words).map(|_| AtomicU64::new(0)).collect(), len, growing: Mutex::new(()) }
+    }
+
+    fn put_behind(&self, region: &Region, bytes: Range<u64>) -> Result<(), SpaceError> {
+        for chunk in bytes.start / HUGE_PAGE..bytes.end.div_ceil(HUGE_PAGE) {
+            if !self.is_behind(chunk) {
+                let _one_at_a_time = lock(&self.growing);
+                let start = chunk * HUGE_PAGE;
+                region.allocate(start..(start + HUGE_PAGE).min(self.len))?;
+                // ORDER: Release pairs with the Acquire in `is_behind`: who sees the bit may touch the memory.
+                self.done[(chunk / 64) as usize].fetch_or(1 << (chunk % 64), Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_behind(&self, chunk: u64) -> bool {
+        // ORDER: pairs with the Release in `put_behind`.
+        self.done[(chunk / 64) as usize].load(Ordering::Acquire) & 1 << (chunk % 64) != 0
+    }
+}

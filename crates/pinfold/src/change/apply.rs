@@ -1,0 +1,290 @@
+//! How a change is made, once nobody is in its ranges.
+//!
+//! What can fail comes first (blocks are taken, the part of a block that is kept is copied); then the commit, which cannot.
+
+use std::ops::Range;
+use std::sync::MutexGuard;
+
+use pinfold_layout::{Extent, Idle, Policy};
+
+use super::{Change, Operation};
+use crate::allocator::Fresh;
+use crate::error::{ChangeError, SpaceError};
+use crate::extents::{Piece, Run};
+use crate::file::{File, OpenFile};
+use crate::lock::{lock, read, write};
+use crate::node::FileMap;
+use crate::space::Goal;
+
+impl Change<'_> {
+    /// Makes what frees and moves nothing. False if it has come to free something meanwhile: then it has to be planned
+    /// again.
+    pub(super) fn make_in_place(&self) -> Result<bool, ChangeError> {
+        match &self.operation {
+            Operation::Truncate { len } => return Ok(self.grow(*len)),
+            Operation::Punch(range) => self.zero_edges(range)?,
+            Operation::Zero { range, keep_size } => {
+                self.zero_edges(range)?;
+                self.set_aside(range)?;
+                self.grow_unless(*keep_size, range.end);
+            }
+            Operation::Collapse(_) | Operation::Insert { .. } | Operation::Exchange { .. } => {
+                unreachable!("what moves blocks is always broken")
+            }
+        }
+        Ok(true)
+    }
+
+    fn grow(&self, len: u64) -> bool {
+        let body = self.file.open.body();
+        let _longer = lock(&body.extend);
+        let mut map = write(&body.map);
+        let grows = len >= map.len;
+        if grows {
+            map.len = len;
+            self.file.open.node.touch();
+        }
+        grows
+    }
+
+    fn grow_unless(&self, keep_size: bool, len: u64) {
+        if !keep_size {
+            // False if it is that long already.
+            self.grow(len);
+        }
+    }
+
+    /// Makes what breaks.
+    pub(super) fn finish(&self, idle: Idle<'_>) -> Result<(), ChangeError> {
+        match &self.operation {
+            Operation::Truncate { len } => self.truncate(idle, *len)?,
+            Operation::Punch(range) => {
+                self.punch(idle, range);
+                self.zero_edges(range)?;
+            }
+            Operation::Zero { range, keep_size } => {
+                self.zero_blocks(idle, range)?;
+                self.zero_edges(range)?;
+                self.set_aside(range)?;
+                self.grow_unless(*keep_size, range.end);
+            }
+            Operation::Collapse(range) => self.collapse(idle, range)?,
+            Operation::Insert { at, len } => self.insert(idle, *at, *len)?,
+            Operation::Exchange { range, other, at } => self.exchange(idle, range, other, *at)?,
+        }
+        self.file.open.node.touch();
+        self.file.open.pool.allocator.reap();
+        Ok(())
+    }
+
+    fn truncate(&self, idle: Idle<'_>, len: u64) -> Result<(), ChangeError> {
+        let open = &self.file.open;
+        let block = open.pool.block;
+        let last = block.floor(len);
+        let kept = match block.is_aligned(len) {
+            true => None,
+            false => self.cut_block(last, len - block.offset(last))?,
+        };
+        idle.commit(|| {
+            open.changing(|map| {
+                map.changes.note(last..u64::MAX);
+                map.len = len;
+                let mut left = map.take_out(open.node.id, block.ceil(len)..u64::MAX);
+                if let Some(kept) = kept {
+                    left.extend(map.take_out(open.node.id, last..last + 1));
+                    put(map, last, kept, true);
+                }
+                left
+            })
+        });
+        Ok(())
+    }
+
+    /// Keeps the first `keep` bytes of the file's block `at`, and zeroes the rest (M2): in place, or, while a device may
+    /// write it, in a new block that takes its place (L2).
+    fn cut_block(&self, at: u64, keep: u64) -> Result<Option<Fresh<'_>>, ChangeError> {
+        let open = &self.file.open;
+        let (pool, block) = (&open.pool, open.pool.block);
+        let Some(old) = read(&open.body().map).extents.piece(at, at + 1).written() else { return Ok(None) };
+        let zero = |start: u64, end: u64| pool.zero_bytes(start..end).map_err(SpaceError::Zero);
+        if self.policy == Policy::Wait || pool.area.first_busy(open.layout()?, at..at + 1).is_none() {
+            zero(block.offset(old) + keep, block.offset(old + 1)).map_err(self.space())?;
+            return Ok(None);
+        }
+        let fresh = pool.take(1, Goal { after: None, at }).map_err(self.space())?;
+        let new = fresh.runs().next().map_or(old, |run| run.block);
+        let bytes = |block_at: u64| pool.region.bytes(block.offset(block_at)..block.offset(block_at) + keep);
+        let copied = bytes(old).and_then(|from| from.copy_to(bytes(new)?));
+        copied.map_err(|source| ChangeError::Access { file: self.file.id(), source })?;
+        zero(block.offset(new) + keep, block.offset(new + 1)).map_err(self.space())?;
+        Ok(Some(fresh))
+    }
+
+    fn punch(&self, idle: Idle<'_>, range: &Range<u64>) {
+        let open = &self.file.open;
+        let blocks = open.pool.block.inward(range);
+        idle.commit(|| {
+            open.changing(|map| {
+                map.changes.note(blocks.clone());
+                map.take_out(open.node.id, blocks)
+            })
+        });
+    }
+
+    /// Makes whole blocks unwritten, in place; those that a transfer still reaches are parked, and others take their
+    /// place.
+    fn zero_blocks(&self, idle: Idle<'_>, range: &Range<u64>) -> Result<(), ChangeError> {
+        let open = &self.file.open;
+        let blocks = open.pool.block.inward(range);
+        let in_use = self.policy == Policy::Detach && open.pool.area.first_busy(open.layout()?, blocks.clone()).is_some();
+        let keeps = |piece: &Piece| piece.run.is_some() && !in_use;
+        let (kept, replaced): (Vec<Piece>, Vec<Piece>) =
+            read(&open.body().map).extents.pieces(blocks.clone()).partition(keeps);
+        let mut taken = Vec::with_capacity(replaced.len());
+        for piece in &replaced {
+            let after = read(&open.body().map).extents.before(piece.at);
+            taken.push(open.pool.take(piece.len, Goal { after, at: piece.at }).map_err(self.space())?);
+        }
+        idle.commit(|| {
+            open.changing(|map| {
+                map.changes.note(blocks);
+                kept.iter().for_each(|piece| map.extents.set_written(piece, false));
+                let mut left = Vec::new();
+                for (piece, fresh) in replaced.iter().zip(taken) {
+                    left.extend(map.take_out(open.node.id, piece.at..piece.end()));
+                    put(map, piece.at, fresh, false);
+                }
+                left
+            })
+        });
+        Ok(())
+    }
+
+    fn collapse(&self, idle: Idle<'_>, range: &Range<u64>) -> Result<(), ChangeError> {
+        // It may have been cut since it was planned.
+        self.check_inside(range)?;
+        let open = &self.file.open;
+        let blocks = open.pool.block.outward(range);
+        idle.commit(|| {
+            open.changing(|map| {
+                map.changes.note(blocks.start..u64::MAX);
+                let left = map.take_out(open.node.id, blocks.clone());
+                map.extents.shift(blocks.end, -((blocks.end - blocks.start) as i64));
+                map.len -= range.end - range.start;
+                left
+            })
+        });
+        Ok(())
+    }
+
+    fn insert(&self, idle: Idle<'_>, at: u64, len: u64) -> Result<(), ChangeError> {
+        self.check_inside(&(at..at))?;
+        let open = &self.file.open;
+        let (first, by) = (open.pool.block.floor(at), open.pool.block.floor(len));
+        idle.commit(|| {
+            open.changing(|map| {
+                map.changes.note(first..u64::MAX);
+                map.extents.shift(first, by as i64);
+                map.len += len;
+                Vec::new()
+            })
+        });
+        Ok(())
+    }
+
+    fn exchange(&self, idle: Idle<'_>, range: &Range<u64>, other: &File, at: u64) -> Result<(), ChangeError> {
+        let (ours, theirs) = (&self.file.open, &other.open);
+        let block = ours.pool.block;
+        self.check_exchange(range, other, &(at..at + (range.end - range.start)))?;
+        let (here, there) = (block.outward(range), block.floor(at)..block.floor(at) + block.floor(range.end - range.start));
+        idle.commit(|| {
+            if ours.node.id == theirs.node.id {
+                return ours.changing(|map| exchange_in_one(map, &here, &there));
+            }
+            changing_both(ours, theirs, |one, two| {
+                one.changes.note(here.clone());
+                two.changes.note(there.clone());
+                let (from_one, from_two) = (one.extents.remove(here.clone()), two.extents.remove(there.clone()));
+                put_moved(one, from_two, there.start, here.start);
+                put_moved(two, from_one, here.start, there.start);
+            });
+            Vec::new()
+        });
+        theirs.node.touch();
+        Ok(())
+    }
+
+    /// Zeroes what lies between a range and its whole blocks, in place.
+    fn zero_edges(&self, range: &Range<u64>) -> Result<(), ChangeError> {
+        self.each_edge(range, |edge| {
+            self.file.open.zero_in_place(edge).map_err(|error| ChangeError::Edge(Box::new(error)))
+        })
+    }
+
+    /// Sets blocks aside under the edges of a range.
+    fn set_aside(&self, range: &Range<u64>) -> Result<(), ChangeError> {
+        self.each_edge(range, |edge| self.file.open.set_aside_pinned(&edge).map_err(self.space()))
+    }
+
+    fn each_edge(
+        &self,
+        range: &Range<u64>,
+        each: impl Fn(Range<u64>) -> Result<(), ChangeError>,
+    ) -> Result<(), ChangeError> {
+        let block = self.file.open.pool.block;
+        let whole = block.to_bytes(&block.inward(range));
+        let edges = match whole.is_empty() {
+            true => [range.clone(), 0..0],
+            false => [range.start..whole.start, whole.end..range.end],
+        };
+        edges.into_iter().filter(|edge| !edge.is_empty()).try_for_each(each)
+    }
+
+    fn space(&self) -> impl Fn(SpaceError) -> ChangeError + use<> {
+        let file = self.file.id();
+        move |source| ChangeError::Space { file, source }
+    }
+}
+
+impl OpenFile {
+    /// Changes the map while its range is closed. `populate` keeps out a device's pin that is being resolved: under
+    /// `Detach` there may be one.
+    fn changing(&self, change: impl FnOnce(&mut FileMap) -> Vec<Extent>) -> Vec<Extent> {
+        let _populating = lock(&self.body().populate);
+        change(&mut write(&self.body().map))
+    }
+}
+
+/// The same for two files, locked in order of their ids.
+fn changing_both(one: &OpenFile, two: &OpenFile, change: impl FnOnce(&mut FileMap, &mut FileMap)) {
+    let swapped = two.node.id < one.node.id;
+    let (first, second) = if swapped { (two, one) } else { (one, two) };
+    let _populating: [MutexGuard<'_, ()>; 2] = [lock(&first.body().populate), lock(&second.body().populate)];
+    let (mut first, mut second) = (write(&first.body().map), write(&second.body().map));
+    if swapped { change(&mut second, &mut first) } else { change(&mut first, &mut second) }
+}
+
+fn exchange_in_one(map: &mut FileMap, here: &Range<u64>, there: &Range<u64>) -> Vec<Extent> {
+    map.changes.note(here.clone());
+    map.changes.note(there.clone());
+    let (from_here, from_there) = (map.extents.remove(here.clone()), map.extents.remove(there.clone()));
+    put_moved(map, from_there, there.start, here.start);
+    put_moved(map, from_here, here.start, there.start);
+    Vec::new()
+}
+
+/// Puts runs that lay behind `from` behind `to`.
+fn put_moved(map: &mut FileMap, runs: Vec<(u64, Run)>, from: u64, to: u64) {
+    for (at, run) in runs {
+        map.extents.insert(to + (at - from), run);
+    }
+}
+
+/// Puts fresh blocks into a hole.
+fn put(map: &mut FileMap, mut at: u64, fresh: Fresh<'_>, written: bool) {
+    for run in fresh.runs() {
+        map.extents.insert(at, Run { written, ..run });
+        at += run.len;
+    }
+    fresh.used();
+}

@@ -1,0 +1,118 @@
+//! What a change breaks, once its arguments make sense.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pinfold_layout::LayoutBreak;
+
+use super::{Change, Operation};
+use crate::error::ChangeError;
+use crate::file::File;
+use crate::units::FILE_BYTES_MAX;
+
+/// What has to be done first.
+pub(super) enum Plan {
+    /// These ranges have to be idle.
+    Break(LayoutBreak),
+    /// Nothing is freed or moved: nothing is waited for (G5).
+    InPlace,
+}
+
+impl Change<'_> {
+    pub(super) fn plan(&self) -> Result<Plan, ChangeError> {
+        let block = self.file.open.pool.block;
+        match &self.operation {
+            Operation::Truncate { len } => {
+                self.check_len(*len)?;
+                match *len >= self.file.len() {
+                    true => Ok(Plan::InPlace),
+                    false => self.broken(&[(self.file, block.floor(*len)..u64::MAX)]),
+                }
+            }
+            Operation::Punch(range) | Operation::Zero { range, .. } => {
+                self.check_range(self.file, range)?;
+                let whole = block.inward(range);
+                match whole.is_empty() {
+                    true => Ok(Plan::InPlace),
+                    false => self.broken(&[(self.file, whole)]),
+                }
+            }
+            Operation::Collapse(range) => {
+                self.check_blocks(self.file, range)?;
+                self.check_inside(range)?;
+                self.broken(&[(self.file, block.floor(range.start)..u64::MAX)])
+            }
+            Operation::Insert { at, len } => {
+                let range = *at..at.saturating_add(*len);
+                self.check_blocks(self.file, &range)?;
+                self.check_inside(&(*at..*at))?;
+                self.check_len(self.file.len().saturating_add(*len))?;
+                self.broken(&[(self.file, block.floor(*at)..u64::MAX)])
+            }
+            Operation::Exchange { range, other, at } => {
+                let theirs = *at..at.saturating_add(range.end.saturating_sub(range.start));
+                self.check_blocks(self.file, range)?;
+                self.check_blocks(other, &theirs)?;
+                self.check_exchange(range, other, &theirs)?;
+                self.broken(&[(self.file, block.outward(range)), (other, block.outward(&theirs))])
+            }
+        }
+    }
+
+    fn broken(&self, ranges: &[(&File, Range<u64>)]) -> Result<Plan, ChangeError> {
+        let mut of_layouts = Vec::with_capacity(2);
+        for (file, range) in ranges {
+            of_layouts.push((file.open.layout()?, range.clone()));
+        }
+        let area = &self.file.open.pool.area;
+        Ok(Plan::Break(area.break_layout(&of_layouts, self.policy, self.operation.effect())?))
+    }
+
+    pub(super) fn check_len(&self, len: u64) -> Result<(), ChangeError> {
+        match len > FILE_BYTES_MAX {
+            true => Err(ChangeError::TooLarge { file: self.file.id(), len }),
+            false => Ok(()),
+        }
+    }
+
+    fn check_range(&self, file: &File, range: &Range<u64>) -> Result<(), ChangeError> {
+        match range.start >= range.end || range.end > FILE_BYTES_MAX {
+            true => Err(ChangeError::BadRange { file: file.id(), range: range.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    fn check_blocks(&self, file: &File, range: &Range<u64>) -> Result<(), ChangeError> {
+        self.check_range(file, range)?;
+        let block = file.open.pool.block;
+        match block.is_aligned(range.start) && block.is_aligned(range.end) {
+            true => Ok(()),
+            false => Err(ChangeError::NotBlocks { file: file.id(), range: range.clone(), block: block.bytes() }),
+        }
+    }
+
+    /// What shifts blocks begins and ends before the end of the file, as in Linux.
+    pub(super) fn check_inside(&self, range: &Range<u64>) -> Result<(), ChangeError> {
+        let len = self.file.len();
+        match range.end >= len {
+            true => Err(ChangeError::PastEnd { file: self.file.id(), range: range.clone(), len }),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check_exchange(&self, ours: &Range<u64>, other: &File, theirs: &Range<u64>) -> Result<(), ChangeError> {
+        let (file, pool) = (self.file.id(), &self.file.open.pool);
+        let refuse = |why| Err(ChangeError::Exchange { file, other: other.id(), why });
+        if !Arc::ptr_eq(pool, &other.open.pool) {
+            return refuse("they belong to different pools");
+        }
+        if file == other.id() && ours.start < theirs.end && theirs.start < ours.end {
+            return refuse("they meet");
+        }
+        // A last block with an end in it would bring that end to where bytes go on.
+        match ours.end <= self.file.len() && theirs.end <= other.len() {
+            true => Ok(()),
+            false => refuse("one of them reaches past the end of its file"),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Copies by the CPU: `read_at`, `write_at`, `append`, and the copy that a clone is.
+//!
+//! A copy publishes a pin like any device: one protocol for both. So what it copies stays the file's while it copies,
+//! and a break waits for it.
+//!
+//! Stays true  C1: a copy moves at most [`COPY_MAX`] under one pin, and sleeps for nothing while it holds one.
+//!             C2: the end of the file moves under a pin of the bytes before it, with their blocks in place: no reader
+//!                 finds bytes that are not there yet.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pinfold_layout::{Access, PinSpec, Until};
+
+use crate::error::{CopyError, SpaceError};
+use crate::extents::Piece;
+use crate::file::{File, OpenFile};
+use crate::lock::{lock, read, write};
+use crate::populate::NewBlocks;
+use crate::units::FILE_BYTES_MAX;
+
+/// The most that is copied under one pin, in bytes: a break waits for no more.
+const COPY_MAX: u64 = 2 << 20;
+
+/// What a copy from file to file holds in between, in bytes.
+const COPY_BUFFER: u64 = 256 << 10;
+
+const READ: PinSpec = PinSpec::cpu(Access::Read);
+const WRITE: PinSpec = PinSpec::cpu(Access::Write);
+
+/// What a range of file blocks is made of, without a heap allocation for the common case.
+enum Pieces {
+    One(Piece),
+    Many(Vec<Piece>),
+}
+
+impl Pieces {
+    fn as_slice(&self) -> &[Piece] {
+        match self {
+            Self::One(piece) => std::slice::from_ref(piece),
+            Self::Many(pieces) => pieces,
+        }
+    }
+}
+
+/// What is seen of a file under a pin.
+struct Seen {
+    len: u64,
+    pieces: Pieces,
+}
+
+impl File {
+    /// Copies bytes from `offset` on into `to`; how many: fewer than asked for only at the end of the file. Holes read
+    /// as zeros.
+    ///
+    /// # Errors
+    /// [`CopyError`]: `DeviceOnly` memory, and what the mechanism refuses.
+    pub fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<usize, CopyError> {
+        let mut done = 0;
+        while done < to.len() {
+            let from = offset.saturating_add(done as u64);
+            let step = (to.len() - done).min(COPY_MAX as usize);
+            let copied = self.open.read_step(from, &mut to[done..done + step])?;
+            done += copied;
+            if copied < step {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies `from` into the file, beginning at `offset`, and makes the file longer if it ends before. What lies
+    /// between the old end and `offset` reads as zeros.
+    ///
+    /// # Errors
+    /// [`CopyError`]. When there is no space for all of it, nothing is written.
+    pub fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        let end = self.end_of(offset, from.len() as u64)?;
+        if end > self.len() {
+            let _longer = lock(&self.open.body().extend);
+            return self.open.write_all(offset, from);
+        }
+        self.open.write_all(offset, from)
+    }
+
+    /// Copies `from` to the end of the file, as one: nobody else's bytes come in between. Where it begins.
+    ///
+    /// # Errors
+    /// As [`File::write_at`].
+    pub fn append(&self, from: &[u8]) -> Result<u64, CopyError> {
+        let _longer = lock(&self.open.body().extend);
+        let offset = self.len();
+        self.end_of(offset, from.len() as u64)?;
+        self.open.write_all(offset, from)?;
+        Ok(offset)
+    }
+
+    /// Copies a range of bytes to `to`, beginning at `at`: what is shared between files elsewhere (`FICLONERANGE`) is a
+    /// copy here, since no block has two owners. Holes are not filled on the way. How many bytes: fewer than asked for
+    /// at the end of this file.
+    ///
+    /// # Errors
+    /// As [`File::write_at`]; a part may have been copied then. Ranges of one file that meet are refused.
+    pub fn copy_range(&self, range: Range<u64>, to: &Self, at: u64) -> Result<u64, CopyError> {
+        if !Arc::ptr_eq(&self.open.pool, &to.open.pool) {
+            return Err(CopyError::OtherPool(to.id()));
+        }
+        let range = range.start..range.end.min(self.len());
+        if range.is_empty() {
+            return Ok(0);
+        }
+        let end = to.end_of(at, range.end - range.start)?;
+        if self.id() == to.id() && range.start < end && at < range.end {
+            return Err(CopyError::Overlap { file: self.id(), range, at });
+        }
+        let to_there = |offset: u64| at + (offset - range.start);
+        let mut buffer = vec![0; (range.end - range.start).min(COPY_BUFFER) as usize];
+        let mut from = range.start;
+        while let Some(data) = self.seek_data(from).filter(|data| *data < range.end) {
+            let hole = self.seek_hole(data).unwrap_or(range.end).min(range.end);
+            let wanted = (hole - data).min(COPY_BUFFER);
+            let copied = self.read_at(data, &mut buffer[..wanted as usize])?;
+            if copied == 0 {
+                break; // It was cut meanwhile.
+            }
+            to.make_zeros(to_there(from)..to_there(data))?;
+            to.write_at(to_there(data), &buffer[..copied])?;
+            from = data + copied as u64;
+        }
+        to.make_zeros(to_there(from)..end)?;
+        Ok(range.end - range.start)
+    }
+
+    /// Makes a range read as zeros, without new blocks, and the file longer if it ends before.
+    fn make_zeros(&self, range: Range<u64>) -> Result<(), CopyError> {
+        self.open.zero_in_place(range.clone())?;
+        let _longer = lock(&self.open.body().extend);
+        let mut map = write(&self.open.body().map);
+        map.len = map.len.max(range.end);
+        Ok(())
+    }
+
+    fn end_of(&self, offset: u64, len: u64) -> Result<u64, CopyError> {
+        let end = offset.checked_add(len).filter(|end| *end <= FILE_BYTES_MAX);
+        end.ok_or(CopyError::TooLarge { file: self.id(), offset, len })
+    }
+}
+
+impl OpenFile {
+    fn read_step(&self, offset: u64, to: &mut [u8]) -> Result<usize, CopyError> {
+        let bytes = offset..offset.saturating_add(to.len() as u64).min(FILE_BYTES_MAX);
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let blocks = self.pool.block.outward(&bytes);
+        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), READ, Until::done(), || self.see(&blocks))?;
+        let seen = pin.resolved();
+        let bytes = bytes.start..bytes.end.min(seen.len);
+        for piece in seen.pieces.as_slice() {
+            let Some((part, place)) = self.part_of(piece, &bytes) else { continue };
+            let to = &mut to[(part.start - offset) as usize..(part.end - offset) as usize];
+            match place {
+                Some(place) => self.access(self.pool.region.bytes(place).and_then(|bytes| bytes.copy_out(0, to)))?,
+                None => to.fill(0),
+            }
+        }
+        Ok(bytes.end.saturating_sub(bytes.start) as usize)
+    }
+
+    /// What a range of file blocks is made of now.
+    fn see(&self, blocks: &Range<u64>) -> Seen {
+        let map = read(&self.body().map);
+        let first = map.extents.piece(blocks.start, blocks.end);
+        let pieces = match first.end() == blocks.end {
+            true => Pieces::One(first),
+            false => Pieces::Many(map.extents.pieces(blocks.clone()).collect()),
+        };
+        Seen { len: map.len, pieces }
+    }
+
+    /// The part of `bytes` that lies in a piece, and where it lies in the region if it holds bytes.
+    fn part_of(&self, piece: &Piece, bytes: &Range<u64>) -> Option<(Range<u64>, Option<Range<u64>>)> {
+        let block = self.pool.block;
+        let whole = block.to_bytes(&(piece.at..piece.end()));
+        let part = whole.start.max(bytes.start)..whole.end.min(bytes.end);
+        let place = |first: u64| {
+            let start = block.offset(first) + (part.start - whole.start);
+            start..start + (part.end - part.start)
+        };
+        (!part.is_empty()).then(|| (part.clone(), piece.written().map(place)))
+    }
+
+    /// Writes all of `from`; the caller holds `extend` if the file ends before.
+    pub(crate) fn write_all(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        if from.len() as u64 > COPY_MAX {
+            // All blocks first, so that a lack of space is found before anything is written.
+            self.set_aside_pinned(&(offset..offset + from.len() as u64)).map_err(self.no_space())?;
+        }
+        let mut at = offset;
+        for step in from.chunks(COPY_MAX as usize) {
+            self.write_step(at, step)?;
+            at += step.len() as u64;
+        }
+        self.node.touch();
+        Ok(())
+    }
+
+    fn write_step(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+        let bytes = offset..offset + from.len() as u64;
+        let blocks = self.pool.block.outward(&bytes);
+        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+        let seen = pin.resolved();
+        if seen.pieces.as_slice().iter().all(|piece| piece.written().is_some()) {
+            self.copy_to_pieces(seen.pieces.as_slice(), &bytes, from)?;
+        } else {
+            let there = self.fill(blocks, |new| self.write_new(new, &bytes, from))?;
+            self.copy_to_pieces(&there, &bytes, from)?;
+        }
+        if bytes.end > seen.len {
+            let mut map = write(&self.body().map);
+            map.len = map.len.max(bytes.end);
+        }
+        Ok(())
+    }
+
+    fn copy_to_pieces(&self, pieces: &[Piece], bytes: &Range<u64>, from: &[u8]) -> Result<(), CopyError> {
+        for piece in pieces {
+            if let Some((part, Some(place))) = self.part_of(piece, bytes) {
+                self.copy_in(place, &from[(part.start - bytes.start) as usize..(part.end - bytes.start) as usize])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes blocks that nobody has seen: `from` where it lies on them, zeros around it.
+    fn write_new(&self, new: &NewBlocks, bytes: &Range<u64>, from: &[u8]) -> Result<(), CopyError> {
+        let block = self.pool.block;
+        let whole = block.to_bytes(&(new.at..new.at + new.len));
+        let place = |offset: u64| block.offset(new.block) + (offset - whole.start);
+        let part = whole.start.max(bytes.start)..whole.end.min(bytes.end);
+        let zero = |range: Range<u64>| match range.is_empty() {
+            true => Ok(()),
+            false => self.pool.zero_bytes(range).map_err(|error| self.no_space()(SpaceError::Zero(error))),
+        };
+        self.copy_in(
+            place(part.start)..place(part.end),
+            &from[(part.start - bytes.start) as usize..(part.end - bytes.start) as usize],
+        )?;
+        zero(place(whole.start)..place(part.start))?;
+        zero(place(part.end)..place(whole.end))
+    }
+
+    fn copy_in(&self, place: Range<u64>, from: &[u8]) -> Result<(), CopyError> {
+        self.access(self.pool.region.bytes(place).and_then(|bytes| bytes.copy_in(0, from)))
+    }
+
+    /// Writes zeros over the bytes of a range that the file has blocks for.
+    pub(crate) fn zero_in_place(&self, bytes: Range<u64>) -> Result<(), CopyError> {
+        let mut rest = bytes;
+        while let Some(start) = self.next_written(&rest) {
+            let step = start..rest.end.min(start + COPY_MAX);
+            let blocks = self.pool.block.outward(&step);
+            let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+            for piece in pin.resolved().pieces.as_slice() {
+                if let Some((_, Some(place))) = self.part_of(piece, &step) {
+                    self.pool.zero_bytes(place).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
+                }
+            }
+            rest.start = step.end;
+        }
+        Ok(())
+    }
+
+    /// The first byte of a range that lies in a block with bytes in it.
+    fn next_written(&self, bytes: &Range<u64>) -> Option<u64> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let block = self.pool.block;
+        let map = read(&self.body().map);
+        let piece = map.extents.pieces(block.outward(bytes)).find(|piece| piece.written().is_some())?;
+        Some(block.offset(piece.at).max(bytes.start))
+    }
+
+    /// Sets blocks aside under the holes of a range of bytes, under a pin of it (M1).
+    pub(crate) fn set_aside_pinned(&self, bytes: &Range<u64>) -> Result<(), SpaceError> {
+        let blocks = self.pool.block.outward(bytes);
+        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || ())?;
+        let set_aside = self.set_aside(blocks);
+        drop(pin);
+        set_aside
+    }
+
+    fn access<T>(&self, result: Result<T, pinfold_region::AccessError>) -> Result<T, CopyError> {
+        result.map_err(|source| CopyError::Access { file: self.node.id, source })
+    }
+
+    fn no_space(&self) -> impl Fn(SpaceError) -> CopyError + use<> {
+        let file = self.node.id;
+        move |source| CopyError::Space { file, source }
+    }
+}

@@ -1,0 +1,234 @@
+//! A file that is open: its handle, its layout, its end.
+//!
+//! Stays true  F1: all handles of a file share one [`OpenFile`], and with it one layout.
+//!             F2: when the last handle of a file without a name goes, the file goes: blocks that a transfer reaches are
+//!                 parked, and nobody waits.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use pinfold_layout::{Access, AreaError, Effect, Extent, Layout, Policy, Until};
+
+use crate::extents::Piece;
+use crate::lock::{lock, read};
+use crate::node::{FileBody, FileId, Metadata, Node};
+use crate::pinning::{Pinning, Want};
+use crate::pool::Shared;
+
+/// A file of a pool. Cheap to clone; all clones are one open file.
+#[derive(Clone)]
+pub struct File {
+    pub(crate) open: Arc<OpenFile>,
+}
+
+/// What all handles of a file share while it is open.
+pub(crate) struct OpenFile {
+    pub(crate) pool: Arc<Shared>,
+    pub(crate) node: Arc<Node>,
+    layout: OnceLock<Layout>,
+}
+
+/// A part of a file that is made of blocks in a row. In bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileExtent {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// How long it is, to the end of its last block.
+    pub len: u64,
+    /// Where it begins in the pool's region.
+    pub place: u64,
+    /// Whether it holds bytes. If not, it is set aside, and reads as zeros.
+    pub written: bool,
+}
+
+impl File {
+    /// Opens a node that is a file. `None` if its life is over, or it is none.
+    pub(crate) fn open(pool: &Arc<Shared>, node: &Arc<Node>) -> Option<Self> {
+        node.file()?;
+        let mut life = lock(&node.life);
+        if let Some(open) = life.current.upgrade() {
+            return Some(Self { open });
+        }
+        if life.is_over() {
+            return None;
+        }
+        Some(Self::enter(pool, node, &mut life))
+    }
+
+    /// Opens a node that has no name yet.
+    pub(crate) fn open_unnamed(pool: &Arc<Shared>, node: &Arc<Node>) -> Self {
+        Self::enter(pool, node, &mut lock(&node.life))
+    }
+
+    fn enter(pool: &Arc<Shared>, node: &Arc<Node>, life: &mut crate::node::Life) -> Self {
+        let open = Arc::new(OpenFile { pool: Arc::clone(pool), node: Arc::clone(node), layout: OnceLock::new() });
+        life.opens += 1;
+        life.current = Arc::downgrade(&open);
+        Self { open }
+    }
+
+    /// Which file it is, whatever its name.
+    pub fn id(&self) -> FileId {
+        self.open.node.id
+    }
+
+    /// Length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a file is asked how long it is, not whether it is")]
+    pub fn len(&self) -> u64 {
+        read(&self.open.body().map).len
+    }
+
+    /// What is known of it.
+    pub fn metadata(&self) -> Metadata {
+        self.open.node.metadata(self.open.pool.block)
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> crate::Pool {
+        crate::Pool::of(&self.open.pool)
+    }
+
+    /// A pin of a range of bytes, for a device that reads or writes it ([`Access`] is the device's). It has to end with
+    /// one of its four forms:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pinfold::{Access, Pool, Region};
+    ///
+    /// let pool = Pool::new(Region::memfd(16 << 20)?)?;
+    /// let file = pool.create("/frame")?;
+    /// file.truncate(1 << 20).wait()?;
+    /// let pinned = file.pin(0..65536, Access::Write).labelled("camera 0", "frame 17")?.wait()?;
+    /// for segment in pinned.segments() {
+    ///     // Tell the device: `segment.len` bytes at `segment.address`.
+    /// }
+    /// drop(pinned); // once the device is done
+    /// # Ok(()) }
+    /// ```
+    pub fn pin(&self, range: Range<u64>, access: Access) -> Pinning<'_> {
+        Pinning::of(Want::of(self, range, access))
+    }
+
+    /// What it is made of, in order. Where nothing is listed is a hole.
+    pub fn extents(&self) -> Vec<FileExtent> {
+        let block = self.open.pool.block;
+        let map = read(&self.open.body().map);
+        let runs = map.extents.runs().map(|(at, run)| FileExtent {
+            offset: block.offset(at),
+            len: block.offset(run.len),
+            place: block.offset(run.block),
+            written: run.written,
+        });
+        runs.collect()
+    }
+
+    /// The first byte at `offset` or later that lies in a block with data. `None` if there is none before the end.
+    pub fn seek_data(&self, offset: u64) -> Option<u64> {
+        self.seek(offset, |piece| piece.written().is_some())
+    }
+
+    /// The first byte at `offset` or later that lies in a hole; the end of the file counts as one. `None` past the end.
+    pub fn seek_hole(&self, offset: u64) -> Option<u64> {
+        let found = self.seek(offset, |piece| piece.written().is_none());
+        found.or_else(|| Some(self.len()).filter(|len| offset < *len))
+    }
+
+    fn seek(&self, offset: u64, wanted: impl Fn(&Piece) -> bool) -> Option<u64> {
+        let block = self.open.pool.block;
+        let map = read(&self.open.body().map);
+        let blocks = block.outward(&(offset..map.len));
+        let piece = map.extents.pieces(blocks).find(wanted)?;
+        Some(block.offset(piece.at).max(offset)).filter(|found| *found < map.len)
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File").field("id", &self.id()).field("len", &self.len()).finish()
+    }
+}
+
+impl OpenFile {
+    pub(crate) fn body(&self) -> &FileBody {
+        self.node.file().expect("only files are opened")
+    }
+
+    /// The file's layout, for copies, which are over when the file is closed. It has state from the first of them on
+    /// until then.
+    #[inline]
+    pub(crate) fn layout(&self) -> Result<&Layout, AreaError> {
+        match self.layout.get() {
+            Some(layout) => Ok(layout),
+            None => self.first_layout(),
+        }
+    }
+
+    #[cold]
+    fn first_layout(&self) -> Result<&Layout, AreaError> {
+        let layout = self.pool.area.layout(self.node.id.0)?;
+        Ok(self.layout.get_or_init(|| layout))
+    }
+
+    /// The file's layout, for pins that may outlive its handles.
+    pub(crate) fn layout_for_pins(&self) -> Result<&Layout, AreaError> {
+        // ORDER: relaxed; it is read after `life` was locked for the end of this handle.
+        self.body().exposed.store(true, Ordering::Relaxed);
+        self.layout()
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let over = {
+            let mut life = lock(&self.node.life);
+            life.opens -= 1;
+            life.is_over()
+        };
+        if over {
+            evict(&self.pool, &self.node, self.layout.get());
+        }
+    }
+}
+
+/// Ends a file whose life is over (M3): nobody names it and nobody has it open. Waits for no transfer (F2).
+pub(crate) fn evict(pool: &Arc<Shared>, node: &Arc<Node>, layout: Option<&Layout>) {
+    pool.nodes.forget(node.id);
+    let Some(body) = node.file() else { return };
+    // ORDER: relaxed; whoever set it has closed the file under `life`, as we have seen. Copies ended with their handles.
+    if !body.exposed.load(Ordering::Relaxed) {
+        let runs = body.take_all(node.id).into_iter().map(|extent: Extent| extent.block..extent.block + extent.len());
+        pool.allocator.give_back_unexposed(runs);
+        return;
+    }
+    if detach_all(pool, node, body, layout).is_err() {
+        // No place for a break or a layout at the moment: the blocks stay where they are, and it is tried again.
+        lock(&pool.to_evict).push(Arc::clone(node));
+    }
+}
+
+/// Takes all blocks out of a file that nobody can open any more.
+fn detach_all(pool: &Shared, node: &Node, body: &FileBody, layout: Option<&Layout>) -> Result<(), EvictError> {
+    let layout = match layout {
+        Some(layout) => layout.clone(),
+        None => pool.area.layout(node.id.0)?,
+    };
+    let mut brk = pool.area.break_layout(&[(&layout, 0..u64::MAX)], Policy::Detach, Effect::Frees)?;
+    brk.drain(Until::done())?.commit(|| body.take_all(node.id));
+    pool.allocator.reap();
+    Ok(())
+}
+
+struct EvictError;
+
+impl From<AreaError> for EvictError {
+    fn from(_: AreaError) -> Self {
+        Self
+    }
+}
+
+impl From<pinfold_layout::BreakError> for EvictError {
+    fn from(_: pinfold_layout::BreakError) -> Self {
+        Self
+    }
+}

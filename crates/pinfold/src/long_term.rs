@@ -1,0 +1,147 @@
+//! Long-term pins: a memory registration, a device's window. They are recalled, not forbidden (G11).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pinfold_layout::{LongTerm, LongTermPin, PinError as LayoutPinError, Until};
+
+use crate::error::{PinError, SpaceError};
+use crate::file::File;
+use crate::pinned::Segment;
+use crate::pinning::{Resolved, Want};
+use crate::pool::Shared;
+
+/// A range that a device may reach for as long as the caller likes. Dropping it unpins: do so soon after its recall
+/// handler was called.
+#[must_use = "dropping a pin unpins"]
+pub struct LongTermPinned {
+    /// Before `pool`: unpinned while the memory is still mapped.
+    _pin: LongTermPin,
+    segments: Vec<Segment>,
+    _pool: Arc<Shared>,
+}
+
+impl std::fmt::Debug for LongTermPinned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LongTermPinned").field("segments", &self.segments).finish()
+    }
+}
+
+impl LongTermPinned {
+    /// The pinned memory, in order.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+}
+
+/// A long-term pin that is about to be made: one of four forms makes it.
+#[must_use = "nothing is pinned before one of the four forms is called"]
+pub struct LongTermPinning<'f> {
+    want: Want<'f>,
+    term: LongTerm,
+}
+
+impl File {
+    /// A long-term pin of a range of bytes. `term` says what gives it back when a break asks for it; without a handler
+    /// it is refused (`EOPNOTSUPP`, as in Linux).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::{Arc, mpsc};
+    /// use pinfold::{Access, LongTerm, Pool, Recalled, Region};
+    ///
+    /// let pool = Pool::new(Region::memfd(16 << 20)?)?;
+    /// let file = pool.create("/weights")?;
+    /// file.truncate(1 << 20).wait()?;
+    ///
+    /// let (wanted, recalls) = mpsc::channel();
+    /// let recall = Arc::new(move |recalled: &Recalled| drop(wanted.send(recalled.clone())));
+    /// let registration = file.pin_long_term(0..1 << 20, LongTerm::new(Access::Read, Some(recall))).wait()?;
+    ///
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| file.truncate(0).wait().unwrap());
+    ///     recalls.recv().unwrap(); // the truncate wants it back
+    ///     drop(registration); // deregister, then unpin: the truncate goes on
+    /// });
+    /// # Ok(()) }
+    /// ```
+    pub fn pin_long_term(&self, range: Range<u64>, term: LongTerm) -> LongTermPinning<'_> {
+        LongTermPinning { want: Want::of(self, range, pinfold_layout::Access::Write), term }
+    }
+}
+
+impl LongTermPinning<'_> {
+    /// Waits for breaks that are in the way, and for space that pins keep.
+    ///
+    /// # Errors
+    /// [`PinError`]; above all `EOPNOTSUPP` without a recall handler.
+    pub fn wait(self) -> Result<LongTermPinned, PinError> {
+        self.until(Until::done())
+    }
+
+    /// As [`LongTermPinning::wait`], as long as `until` says.
+    ///
+    /// # Errors
+    /// As there, and `ETIMEDOUT`, `EINTR`.
+    pub fn until(self, until: Until) -> Result<LongTermPinned, PinError> {
+        self.want.check()?;
+        loop {
+            let (holder, layout) = (&self.want.open.pool.holder, self.want.open.layout_for_pins()?);
+            let mut found = None;
+            let resolve = || found = Some(self.want.resolve());
+            let pin = holder.pin_long_term(layout, self.want.blocks(), self.term.clone(), until, resolve);
+            match self.assemble(pin, found) {
+                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
+                    let waited = self.want.open.pool.wait_for_space(asked, until);
+                    waited.map_err(|source| PinError::Space { file, source })?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Only looks.
+    ///
+    /// # Errors
+    /// As [`LongTermPinning::wait`], and `EBUSY` if a break is in the way.
+    pub fn try_now(self) -> Result<LongTermPinned, PinError> {
+        self.want.check()?;
+        let (holder, layout) = (&self.want.open.pool.holder, self.want.open.layout_for_pins()?);
+        let mut found = None;
+        let resolve = || found = Some(self.want.resolve());
+        let pin = holder.try_pin_long_term(layout, self.want.blocks(), self.term.clone(), resolve);
+        self.assemble(pin, found)
+    }
+
+    /// As [`LongTermPinning::wait`], as a future of no particular runtime.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_async(self) -> Result<LongTermPinned, PinError> {
+        self.want.check()?;
+        loop {
+            let (holder, layout) = (&self.want.open.pool.holder, self.want.open.layout_for_pins()?);
+            let mut found = None;
+            let resolve = || found = Some(self.want.resolve());
+            let pin = holder.pin_long_term_async(layout, self.want.blocks(), self.term.clone(), resolve).await;
+            match self.assemble(pin, found) {
+                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
+                    let waited = self.want.open.pool.space_async(asked).await;
+                    waited.map_err(|source| PinError::Space { file, source })?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// The pin with its memory; unpinned if that could not be found.
+    fn assemble(
+        &self,
+        pin: Result<LongTermPin, LayoutPinError>,
+        found: Option<Result<Resolved, PinError>>,
+    ) -> Result<LongTermPinned, PinError> {
+        let pin = pin?;
+        let segments = found.expect("whoever is pinned was resolved")?;
+        Ok(LongTermPinned { _pin: pin, segments, _pool: Arc::clone(&self.want.open.pool) })
+    }
+}

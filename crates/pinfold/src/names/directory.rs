@@ -1,0 +1,189 @@
+//! A directory: names in order, each with the node that it leads to.
+//!
+//! What stays true, and the order of locks, is written in [`names`](super).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock, RwLockWriteGuard};
+
+use crate::lock::{lock, read, write};
+use crate::node::{FileId, Kind, Name, Node};
+
+/// What makes a node a directory. It does not name its parent: the node's own [`Name`] does (N1).
+#[derive(Default)]
+pub(crate) struct Directory {
+    entries: RwLock<Entries>,
+}
+
+/// The names in a directory.
+#[derive(Default)]
+pub(super) struct Entries {
+    by_name: BTreeMap<Arc<[u8]>, Arc<Node>>,
+    /// How many of them lead to directories.
+    directories: u32,
+    removed: bool,
+}
+
+/// A node that is a directory.
+#[derive(Clone)]
+pub(super) struct Dir(Arc<Node>);
+
+/// Directories that are locked together, each once, in the order of their ids.
+pub(super) struct Locked<'d> {
+    guards: Vec<(FileId, RwLockWriteGuard<'d, Entries>)>,
+}
+
+impl Directory {
+    /// How many directories lie in it.
+    pub(crate) fn directories(&self) -> u32 {
+        read(&self.entries).directories
+    }
+}
+
+impl Drop for Directory {
+    /// Takes a tree down level by level: it may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut left = self.take_all();
+        while let Some(node) = left.pop() {
+            if let Some(Node { kind: Kind::Directory(mut directory), .. }) = Arc::into_inner(node) {
+                left.append(&mut directory.take_all());
+            }
+        }
+    }
+}
+
+impl Directory {
+    fn take_all(&mut self) -> Vec<Arc<Node>> {
+        let entries = self.entries.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::take(&mut entries.by_name).into_values().collect()
+    }
+}
+
+impl Entries {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        self.by_name.get(name)
+    }
+
+    /// Every name, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<Node>)> {
+        self.by_name.iter().map(|(name, node)| (&name[..], node))
+    }
+
+    /// Whether the directory has gone itself, and takes no names any more (N2).
+    pub(super) fn removed(&self) -> bool {
+        self.removed
+    }
+
+    /// Ends the directory, if it is empty. False if it is not.
+    pub(super) fn remove_directory(&mut self) -> bool {
+        self.removed |= self.by_name.is_empty();
+        self.removed
+    }
+
+    fn insert(&mut self, name: Arc<[u8]>, node: Arc<Node>) -> Option<Arc<Node>> {
+        self.directories += counted(&node);
+        let old = self.by_name.insert(name, node)?;
+        self.directories -= counted(&old);
+        Some(old)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Arc<Node>> {
+        let old = self.by_name.remove(name)?;
+        self.directories -= counted(&old);
+        Some(old)
+    }
+}
+
+fn counted(node: &Node) -> u32 {
+    u32::from(node.directory().is_some())
+}
+
+impl Dir {
+    /// `None` for a node that is none.
+    pub(super) fn of(node: Arc<Node>) -> Option<Self> {
+        let is_directory = node.directory().is_some();
+        is_directory.then_some(Self(node))
+    }
+
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.0.id
+    }
+
+    /// What a name leads to now.
+    pub(super) fn get(&self, name: &[u8]) -> Option<Arc<Node>> {
+        read(self.entries()).get(name).cloned()
+    }
+
+    /// The directory in which it lies. `None` for the root, and for one that was removed.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let parent = lock(&self.0.name).as_ref()?.parent.upgrade()?;
+        Self::of(parent)
+    }
+
+    /// Whether `node` is this directory or one above it. Certain with `moving` held (N4).
+    pub(super) fn is_in(&self, node: &Node) -> bool {
+        let mut up = Some(self.clone());
+        while let Some(dir) = up {
+            if dir.id() == node.id {
+                return true;
+            }
+            up = dir.parent();
+        }
+        false
+    }
+
+    /// A name leads to `node` from now on; what it led to before, which still believes that it has this name.
+    pub(super) fn put(&self, entries: &mut Entries, name: &[u8], node: &Arc<Node>) -> Option<Arc<Node>> {
+        let name: Arc<[u8]> = name.into();
+        *lock(&node.name) = Some(Name { parent: Arc::downgrade(&self.0), name: Arc::clone(&name) });
+        self.0.touch();
+        entries.insert(name, Arc::clone(node))
+    }
+
+    /// A name leads nowhere from now on; what it led to before.
+    pub(super) fn take_out(&self, entries: &mut Entries, name: &[u8]) -> Option<Arc<Node>> {
+        let old = entries.remove(name)?;
+        self.0.touch();
+        self.forget_name(&old, name);
+        Some(old)
+    }
+
+    /// A node is not known by this name any more; if it has another one already, it keeps that.
+    pub(super) fn forget_name(&self, node: &Node, name: &[u8]) {
+        let mut known = lock(&node.name);
+        if known.as_ref().is_some_and(|known| known.parent.as_ptr() == Arc::as_ptr(&self.0) && *known.name == *name) {
+            *known = None;
+        }
+    }
+
+    pub(super) fn lock(&self) -> RwLockWriteGuard<'_, Entries> {
+        write(self.entries())
+    }
+
+    pub(super) fn entries(&self) -> &RwLock<Entries> {
+        match &self.0.kind {
+            Kind::Directory(directory) => &directory.entries,
+            Kind::File(_) | Kind::Symlink(_) => unreachable!("`of` takes directories alone"),
+        }
+    }
+}
+
+impl<'d> Locked<'d> {
+    pub(super) fn new(dirs: impl IntoIterator<Item = &'d Dir>) -> Self {
+        let mut dirs = Vec::from_iter(dirs);
+        dirs.sort_unstable_by_key(|dir| dir.id());
+        dirs.dedup_by_key(|dir| dir.id());
+        Self { guards: dirs.into_iter().map(|dir| (dir.id(), dir.lock())).collect() }
+    }
+
+    /// The names in one of them.
+    pub(super) fn of(&mut self, dir: &Dir) -> &mut Entries {
+        match self.guards.iter_mut().find(|(id, _)| *id == dir.id()) {
+            Some((_, entries)) => entries,
+            None => unreachable!("{} was not locked", dir.id()),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A node: one file, directory or symbolic link, whatever its names.
+//!
+//! A file's life and a transfer's are separate: a pin keeps blocks, and neither a name nor a size.
+//!
+//! Stays true  M1: what is put into a file's map is put there under a pin of its range, and what is taken out is taken
+//!                 out inside a break of it. So while a range is closed, its map stands still.
+//!             M2: the bytes of a file's last block that lie past its end are zero, and so is, or reads, all after it.
+//!             M3: a node without links and without open handles is evicted, once, and nobody opens it after.
+//! Lock order  directories; `life`; `extend`; then pins; then `populate`; `map`; the allocator's. None is held while a
+//!             break or a pin waits, but `extend`, which breaks never take.
+//! Dead owner  nodes live in memory, and die with it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::{Duration, SystemTime};
+
+use pinfold_layout::Extent;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::changes::Changes;
+use crate::extents::{ExtentMap, Run};
+use crate::file::OpenFile;
+use crate::lock::{lock, read, write};
+use crate::names::Directory;
+use crate::units::BlockSize;
+
+/// Names a file of a pool, whatever it is called. Never used twice in a pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FileId(pub(crate) u64);
+
+impl FileId {
+    /// The number, as pins and tokens carry it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file {}", self.0)
+    }
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FileKind {
+    /// Bytes.
+    File,
+    /// Names.
+    Directory,
+    /// Another path.
+    Symlink,
+}
+
+/// What is known of a file, directory or link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Metadata {
+    /// Which file it is, whatever its name.
+    pub id: FileId,
+    /// What it is.
+    pub kind: FileKind,
+    /// Length in bytes; of a link, of its target.
+    pub len: u64,
+    /// Bytes of the blocks that it has.
+    pub allocated: u64,
+    /// How many names it has. A directory's count as everywhere on Unix: two, and one for each directory in it; none once
+    /// it was removed.
+    pub links: u32,
+    /// When its bytes, names or target last changed through a call (a device's writes are not seen).
+    pub modified: SystemTime,
+}
+
+pub(crate) struct Node {
+    pub(crate) id: FileId,
+    pub(crate) kind: Kind,
+    /// Under which name it was last linked. For a directory it says which one it lies in; for all others it is for people.
+    /// `None` when that name is gone, even where another is left.
+    pub(crate) name: Mutex<Option<Name>>,
+    pub(crate) life: Mutex<Life>,
+    /// Nanoseconds since 1970.
+    modified: AtomicU64,
+}
+
+pub(crate) enum Kind {
+    File(FileBody),
+    Directory(Directory),
+    Symlink(Box<[u8]>),
+}
+
+/// A name in a directory.
+#[derive(Clone)]
+pub(crate) struct Name {
+    pub(crate) parent: Weak<Node>,
+    pub(crate) name: Arc<[u8]>,
+}
+
+/// How many names and handles keep a node.
+#[derive(Default)]
+pub(crate) struct Life {
+    pub(crate) links: u32,
+    /// Open states: one, or two for the moment in which the last handle of one goes and another is opened.
+    pub(crate) opens: u32,
+    pub(crate) current: Weak<OpenFile>,
+}
+
+impl Life {
+    /// Nobody names it, nobody has it open.
+    pub(crate) fn is_over(&self) -> bool {
+        self.links == 0 && self.opens == 0
+    }
+}
+
+/// What makes a node a file of bytes.
+#[derive(Default)]
+pub(crate) struct FileBody {
+    pub(crate) map: RwLock<FileMap>,
+    /// Held while blocks are put under holes, or are written for the first time.
+    pub(crate) populate: Mutex<()>,
+    /// Held by whoever makes the file longer.
+    pub(crate) extend: Mutex<()>,
+    /// Whether its layout was ever given to what may outlive its handles: a device's pin, another process.
+    pub(crate) exposed: AtomicBool,
+}
+
+#[derive(Default)]
+pub(crate) struct FileMap {
+    /// Bytes.
+    pub(crate) len: u64,
+    pub(crate) extents: ExtentMap,
+    /// What was broken when, for tokens.
+    pub(crate) changes: Changes,
+}
+
+impl Kind {
+    /// As callers know it.
+    pub(crate) fn as_known(&self) -> FileKind {
+        match self {
+            Self::File(_) => FileKind::File,
+            Self::Directory(_) => FileKind::Directory,
+            Self::Symlink(_) => FileKind::Symlink,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(id: FileId, kind: Kind) -> Arc<Self> {
+        let life = Mutex::new(Life::default());
+        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified: AtomicU64::new(now()) })
+    }
+
+    /// The body of a file; `None` for directories and links.
+    pub(crate) fn file(&self) -> Option<&FileBody> {
+        match &self.kind {
+            Kind::File(body) => Some(body),
+            Kind::Directory(_) | Kind::Symlink(_) => None,
+        }
+    }
+
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        match &self.kind {
+            Kind::Directory(directory) => Some(directory),
+            Kind::File(_) | Kind::Symlink(_) => None,
+        }
+    }
+
+    /// The first name of a new node.
+    pub(crate) fn add_first_link(&self) {
+        lock(&self.life).links += 1;
+    }
+
+    /// One name more. False if the node's life is over: then it gets none.
+    pub(crate) fn add_link(&self) -> bool {
+        let mut life = lock(&self.life);
+        let alive = !life.is_over();
+        life.links += u32::from(alive);
+        alive
+    }
+
+    /// One name less. True if the node's life is over: then the caller evicts it.
+    #[must_use]
+    pub(crate) fn remove_link(&self) -> bool {
+        let mut life = lock(&self.life);
+        life.links -= 1;
+        life.is_over()
+    }
+
+    pub(crate) fn touch(&self) {
+        // ORDER: relaxed; a time for people.
+        self.modified.store(now(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn metadata(&self, block: BlockSize) -> Metadata {
+        let names = lock(&self.life).links;
+        let (len, blocks, links) = match &self.kind {
+            Kind::File(body) => {
+                let map = read(&body.map);
+                (map.len, map.extents.blocks(), names)
+            }
+            Kind::Directory(directory) => (0, 0, if names == 0 { 0 } else { 2 + directory.directories() }),
+            Kind::Symlink(target) => (target.len() as u64, 0, names),
+        };
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.modified.load(Ordering::Relaxed));
+        Metadata { id: self.id, kind: self.kind.as_known(), len, allocated: block.offset(blocks), links, modified }
+    }
+
+    /// The path under which it was last linked, from the root. `None` if that is gone.
+    pub(crate) fn path(&self) -> Option<Vec<u8>> {
+        let mut names: Vec<Arc<[u8]>> = Vec::new();
+        let mut name = lock(&self.name).clone();
+        while let Some(Name { parent, name: last }) = name {
+            names.push(last);
+            name = lock(&parent.upgrade()?.name).clone();
+        }
+        (!names.is_empty()).then(|| names.iter().rev().flat_map(|name| [b"/", &name[..]].concat()).collect())
+    }
+}
+
+impl FileBody {
+    /// Takes everything out of the map, as extents that left `id`. Inside a break, or where nobody can have pinned.
+    pub(crate) fn take_all(&self, id: FileId) -> Vec<Extent> {
+        let mut map = write(&self.map);
+        map.len = 0;
+        map.take_out(id, 0..u64::MAX)
+    }
+}
+
+impl FileMap {
+    /// Takes the runs of a range of file blocks out of the map, as extents that left `id` (M1: inside a break).
+    pub(crate) fn take_out(&mut self, id: FileId, range: std::ops::Range<u64>) -> Vec<Extent> {
+        let left = self.extents.remove(range);
+        left.into_iter().map(|(at, run)| extent(id, at, &run)).collect()
+    }
+}
+
+fn extent(FileId(object): FileId, at: u64, run: &Run) -> Extent {
+    Extent { object, start: at, end: at + run.len, block: run.block }
+}
+
+/// Nanoseconds since 1970, as of the last tick of the kernel.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    (now.tv_sec.max(0) as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}

@@ -1,0 +1,127 @@
+//! Blocks under holes, and first writes: how a file comes to have memory.
+//!
+//! Stays true  P1: nobody reads a block before it is zeroed, or wholly written (G10).
+//!             P2: all blocks that a step needs are taken before it changes anything: out of space, nothing has changed.
+//!             P3: between the look at a file's map and its change nobody else changes the map here: `populate` is held,
+//!                 by breaks too while they change it (under `Detach` one may run while a device's pin is resolved).
+//! Who may     whoever holds a pin of the range (M1). Whoever holds `populate` waits for nobody.
+
+use std::ops::Range;
+
+use crate::allocator::Fresh;
+use crate::error::{CopyError, SpaceError};
+use crate::extents::{Piece, Run};
+use crate::file::OpenFile;
+use crate::lock::{lock, read, write};
+use crate::node::{FileId, FileMap};
+use crate::space::Goal;
+
+impl OpenFile {
+    /// Gives every block of a range memory with the file's bytes in it: zeros, where there were none.
+    pub(crate) fn populate(&self, blocks: Range<u64>) -> Result<(), SpaceError> {
+        let zero = |new: &NewBlocks| self.pool.zero(&(new.block..new.block + new.len)).map_err(SpaceError::Zero);
+        self.fill(blocks, zero).map(drop)
+    }
+
+    /// Sets blocks aside under the holes of a range. They read as zeros, and are zeroed when they are first needed.
+    pub(crate) fn set_aside(&self, blocks: Range<u64>) -> Result<(), SpaceError> {
+        let _populating = lock(&self.body().populate);
+        let holes: Vec<Piece> = self.pieces_of(blocks).1.into_iter().filter(|piece| piece.run.is_none()).collect();
+        let taken = self.take_for(&holes)?;
+        let mut map = write(&self.body().map);
+        taken.into_iter().for_each(|taken| taken.put_into(&mut map, false));
+        Ok(())
+    }
+
+    /// Takes memory for what is missing in a range, has it written by `write_new`, and only then shows it to others.
+    /// Returns the pieces that were there before.
+    pub(crate) fn fill<E>(
+        &self,
+        blocks: Range<u64>,
+        mut write_new: impl FnMut(&NewBlocks) -> Result<(), E>,
+    ) -> Result<Vec<Piece>, E>
+    where
+        E: From<NoBlocks>,
+    {
+        let _populating = lock(&self.body().populate);
+        let (there, missing) = self.pieces_of(blocks);
+        let (holes, set_aside): (Vec<Piece>, Vec<Piece>) = missing.into_iter().partition(|piece| piece.run.is_none());
+        let taken = self.take_for(&holes).map_err(|error| NoBlocks(self.node.id, error))?;
+        let in_holes = taken.iter().flat_map(TakenFor::new_blocks);
+        let unwritten = set_aside.iter().filter_map(|piece| Some((piece.at, piece.run?)));
+        for (at, run) in in_holes.chain(unwritten) {
+            write_new(&NewBlocks { at, block: run.block, len: run.len })?;
+        }
+        let mut map = write(&self.body().map);
+        taken.into_iter().for_each(|taken| taken.put_into(&mut map, true));
+        set_aside.iter().for_each(|piece| map.extents.set_written(piece, true));
+        Ok(there)
+    }
+
+    /// The pieces of a range that hold bytes, and those that do not.
+    fn pieces_of(&self, blocks: Range<u64>) -> (Vec<Piece>, Vec<Piece>) {
+        let map = read(&self.body().map);
+        map.extents.pieces(blocks).partition(|piece| piece.written().is_some())
+    }
+
+    /// Takes blocks for every hole, or none (P2).
+    fn take_for(&self, holes: &[Piece]) -> Result<Vec<TakenFor<'_>>, SpaceError> {
+        let mut taken = Vec::with_capacity(holes.len());
+        for hole in holes {
+            let after = read(&self.body().map).extents.before(hole.at);
+            let fresh = self.pool.take(hole.len, Goal { after, at: hole.at })?;
+            taken.push(TakenFor { at: hole.at, fresh });
+        }
+        Ok(taken)
+    }
+}
+
+/// There were no blocks for a file.
+pub(crate) struct NoBlocks(FileId, SpaceError);
+
+impl From<NoBlocks> for SpaceError {
+    fn from(NoBlocks(_, error): NoBlocks) -> Self {
+        error
+    }
+}
+
+impl From<NoBlocks> for CopyError {
+    fn from(NoBlocks(file, source): NoBlocks) -> Self {
+        Self::Space { file, source }
+    }
+}
+
+/// Blocks that are about to be shown for the first time.
+pub(crate) struct NewBlocks {
+    /// The first, in the file.
+    pub(crate) at: u64,
+    /// The first, in the pool.
+    pub(crate) block: u64,
+    /// How many.
+    pub(crate) len: u64,
+}
+
+/// Blocks that were taken for a hole.
+pub(crate) struct TakenFor<'a> {
+    at: u64,
+    fresh: Fresh<'a>,
+}
+
+impl TakenFor<'_> {
+    /// Its runs, each with its first file block.
+    fn new_blocks(&self) -> impl Iterator<Item = (u64, Run)> {
+        let mut at = self.at;
+        self.fresh.runs().map(move |run| {
+            at += run.len;
+            (at - run.len, run)
+        })
+    }
+
+    /// Puts them into the hole that they were taken for.
+    fn put_into(self, map: &mut FileMap, written: bool) {
+        for (at, run) in self.new_blocks() {
+            map.extents.insert(at, Run { written, ..run });
+        }
+        self.fresh.used();
+    }
+}

@@ -1,0 +1,266 @@
+//! A reservation: an unnamed file that devices fill, and that gets its name in one step once it is whole.
+//!
+//! Stays true  R1: nobody reads a reservation before it is published: its blocks are set aside, never zeroed, and only
+//!                 write pins are given out.
+//!             R2: what is published holds what the devices said they wrote, and zeros elsewhere (G10).
+//! Dead owner  nothing of it has a name: it goes with its process.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use pinfold_layout::{Access, Effect, Idle, Policy, Until};
+
+use crate::error::{NameError, PublishError, SpaceError};
+use crate::extents::Piece;
+use crate::file::File;
+use crate::lock::{lock, read, write};
+use crate::names::Publish;
+use crate::node::{FileBody, FileId, Kind};
+use crate::pinning::{Pinning, Want};
+use crate::pool::{Pool, Shared};
+use crate::units::FILE_BYTES_MAX;
+
+/// Blocks for a file that does not have a name yet. Dropping it aborts: the blocks are free again, or parked while a
+/// transfer into them is in flight.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pinfold::{Pool, Publish, Region};
+///
+/// let pool = Pool::new(Region::memfd(16 << 20)?)?;
+/// let reservation = pool.reserve(1 << 20).try_now()?;
+/// let pinned = reservation.pin(0..1 << 20).wait()?;
+/// // A device writes to `pinned.segments()`; here the CPU does.
+/// pinned.copy_in(0, &[7; 4096])?;
+/// pinned.written(4096);
+/// drop(pinned);
+/// let file = reservation.publish("/chunk", Publish::New)?; // now everybody sees all of it
+/// assert_eq!(file.len(), 1 << 20);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Reservation {
+    file: File,
+    written: Arc<Written>,
+}
+
+/// Blocks that are about to be reserved: one of four forms does it.
+#[must_use = "nothing is reserved before one of the four forms is called"]
+pub struct Reserving<'p> {
+    pool: &'p Arc<Shared>,
+    len: u64,
+}
+
+/// Which bytes of a reservation devices have written.
+#[derive(Default, Debug)]
+pub(crate) struct Written {
+    /// Ranges by their starts; none meets another.
+    ranges: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Written {
+    pub(crate) fn add(&self, range: Range<u64>) {
+        let mut ranges = lock(&self.ranges);
+        let Range { mut start, mut end } = range;
+        while let Some((&from, &to)) = ranges.range(..=end).next_back().filter(|(_, to)| **to >= start) {
+            (start, end) = (start.min(from), end.max(to));
+            ranges.remove(&from);
+        }
+        ranges.insert(start, end);
+    }
+
+    /// What was not written of a range.
+    pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut gaps = Vec::new();
+        let mut at = range.start;
+        for (start, end) in lock(&self.ranges).range(..range.end) {
+            gaps.push(at..*start);
+            at = at.max(*end);
+        }
+        gaps.push(at..range.end);
+        gaps.retain(|gap| !gap.is_empty());
+        gaps
+    }
+}
+
+impl Pool {
+    /// Blocks for a file of `len` bytes that devices will fill before it gets a name.
+    pub fn reserve(&self, len: u64) -> Reserving<'_> {
+        Reserving { pool: &self.shared, len }
+    }
+}
+
+impl Reserving<'_> {
+    /// Waits for pins that keep freed blocks, if there are too few free ones.
+    ///
+    /// # Errors
+    /// [`SpaceError`]; nothing is reserved then. `ENOSPC` when no wait would help.
+    pub fn wait(self) -> Result<Reservation, SpaceError> {
+        self.until(Until::done())
+    }
+
+    /// As [`Reserving::wait`], as long as `until` says.
+    ///
+    /// # Errors
+    /// As there, and `ETIMEDOUT`, `EINTR`.
+    pub fn until(self, until: Until) -> Result<Reservation, SpaceError> {
+        self.pool.until_there_is_space(until, || self.reserve())
+    }
+
+    /// Only looks.
+    ///
+    /// # Errors
+    /// As [`Reserving::wait`]; `ENOSPC` if too few blocks are free now.
+    pub fn try_now(self) -> Result<Reservation, SpaceError> {
+        self.reserve()
+    }
+
+    /// As [`Reserving::wait`], as a future of no particular runtime.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_async(self) -> Result<Reservation, SpaceError> {
+        self.pool.when_there_is_space(|| self.reserve()).await
+    }
+
+    fn reserve(&self) -> Result<Reservation, SpaceError> {
+        if self.len == 0 || self.len > FILE_BYTES_MAX {
+            return Err(SpaceError::BadRange { file: FileId(0), range: 0..self.len });
+        }
+        let node = self.pool.new_node(Kind::File(FileBody::default()));
+        let file = File::open_unnamed(self.pool, &node);
+        file.open.set_aside_pinned(&(0..self.len))?;
+        write(&file.open.body().map).len = self.len;
+        Ok(Reservation { file, written: Arc::default() })
+    }
+}
+
+impl Reservation {
+    /// Which file it is and will be.
+    pub fn id(&self) -> FileId {
+        self.file.id()
+    }
+
+    /// Length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a reservation is never empty")]
+    pub fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// A pin of a range of bytes, for a device that writes it. What was written is what the device's engine says at the
+    /// completion ([`Pinned::written`](crate::Pinned::written)).
+    pub fn pin(&self, range: Range<u64>) -> Pinning<'_> {
+        let recorder = Some(Arc::clone(&self.written));
+        Pinning::of(Want { recorder, ..Want::of(&self.file, range, Access::Write) })
+    }
+
+    /// Says that a range of bytes was written, where no engine does.
+    pub fn written(&self, range: Range<u64>) {
+        if !range.is_empty() {
+            self.written.add(range);
+        }
+    }
+
+    /// Zeroes what was not written, and gives the file its name: whoever opens it sees all of it. With
+    /// [`Publish::Replace`] a file of that name is gone in the same step.
+    ///
+    /// # Errors
+    /// [`Unpublished`] has the reservation, as it was: `EBUSY` while a transfer into it is in flight, and what is wrong
+    /// with the name.
+    pub fn publish(self, path: impl AsRef<Path>, how: Publish) -> Result<File, Unpublished> {
+        self.publish_with(path.as_ref(), how, None)
+    }
+
+    /// As [`Reservation::publish`], but waits for transfers into it, as long as `until` says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn publish_until(self, path: impl AsRef<Path>, how: Publish, until: Until) -> Result<File, Unpublished> {
+        self.publish_with(path.as_ref(), how, Some(until))
+    }
+
+    fn publish_with(self, path: &Path, how: Publish, until: Option<Until>) -> Result<File, Unpublished> {
+        let file = &self.file;
+        let published = self.settle(path, until).and_then(|()| file.open.pool.publish(path, &file.open.node, how));
+        match published {
+            Ok(()) => Ok(self.file),
+            Err(error) => Err(Unpublished { error, reservation: self }),
+        }
+    }
+
+    /// Makes it a file like any other, with nobody in it: what was not written is zeroed (R2).
+    fn settle(&self, path: &Path, until: Option<Until>) -> Result<(), NameError> {
+        let settled = (|| {
+            let open = &self.file.open;
+            let mut brk = open.pool.area.break_layout(&[(open.layout()?, 0..u64::MAX)], Policy::Wait, Effect::Frees)?;
+            let idle = match until {
+                Some(until) => brk.drain(until)?,
+                None => brk.try_drain()?,
+            };
+            self.zero_gaps(idle).map_err(PublishError::Zero)
+        })();
+        settled.map_err(|source| NameError::Publish { path: path.to_owned(), source: Box::new(source) })
+    }
+
+    fn zero_gaps(&self, idle: Idle<'_>) -> std::io::Result<()> {
+        let open = &self.file.open;
+        let block = open.pool.block;
+        let end = block.offset(block.ceil(self.len()));
+        let pieces: Vec<Piece> = read(&open.body().map).extents.pieces(0..block.floor(end)).collect();
+        for gap in self.written.gaps(0..end) {
+            let first = pieces.partition_point(|piece| block.offset(piece.end()) <= gap.start);
+            for piece in pieces[first..].iter().take_while(|piece| block.offset(piece.at) < gap.end) {
+                let Some(run) = piece.run.filter(|run| !run.written) else { continue };
+                let bytes = block.to_bytes(&(piece.at..piece.end()));
+                let place = |offset: u64| block.offset(run.block) + (offset - bytes.start);
+                open.pool.zero_bytes(place(gap.start.max(bytes.start))..place(gap.end.min(bytes.end)))?;
+            }
+        }
+        idle.commit(|| {
+            let mut map = write(&open.body().map);
+            pieces.iter().for_each(|piece| map.extents.set_written(piece, true));
+            Vec::new()
+        });
+        Ok(())
+    }
+}
+
+/// A reservation that was not published, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unpublished {
+    /// Why not.
+    #[source]
+    pub error: NameError,
+    /// As it was: it can be published again, under another name or later.
+    pub reservation: Reservation,
+}
+
+impl Unpublished {
+    /// The closest `errno`.
+    pub fn errno(&self) -> i32 {
+        self.error.errno()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_meet_become_one() {
+        let written = Written::default();
+        for range in [10..20, 30..40, 20..25, 5..11, 24..31] {
+            written.add(range);
+        }
+        assert_eq!(written.gaps(0..50), [0..5, 40..50]);
+        assert_eq!(written.gaps(7..38), [], "none in what was written");
+    }
+
+    #[test]
+    fn nothing_written_is_one_gap() {
+        assert_eq!(Written::default().gaps(0..4096), [0..4096]);
+    }
+}

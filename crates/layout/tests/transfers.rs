@@ -169,3 +169,61 @@ fn g8_what_was_released_frees_its_slot_for_another_pin() {
         assert!(area.pins().is_empty());
     }
 }
+
+#[test]
+fn g7_a_transfer_carries_the_label_of_the_engine_that_has_it() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let pin = holder.pin_owned(&layout, 0..8, DEVICE, Until::done(), || "blocks").unwrap();
+    let (mut transfer, resolved) = pin.into_transfer();
+    assert_eq!((resolved, transfer.pins()), ("blocks", 1));
+    transfer.relabel(holder.label("ring 7", "fill").unwrap());
+    let pins = area.pins();
+    assert_eq!((pins.len(), &*pins[0].engine, &*pins[0].label, &pins[0].range), (1, "ring 7", "fill", &(0..8)));
+    drop(transfer);
+    assert_eq!(holder.pins(), 0);
+}
+
+#[test]
+fn g4_a_pin_that_becomes_a_transfer_still_belongs_to_its_thread_until_it_is_handed_over() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let pin = holder.pin_owned(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap();
+    let (mut transfer, ()) = pin.into_transfer();
+    let refused = |until| break_of(&area, &layout, 0..8, Policy::Wait).drain(until).map(drop).unwrap_err().errno();
+    assert_eq!(refused(Until::done()), Errno::DEADLK.raw_os_error());
+    transfer.hand_over();
+    assert_eq!(refused(Until::after(SOON)), Errno::TIMEDOUT.raw_os_error());
+    transfer.take_back();
+    assert_eq!(refused(Until::done()), Errno::DEADLK.raw_os_error());
+    transfer.extend(&layout, 8..16, DEVICE, || ()).unwrap();
+    assert_eq!(transfer.pins(), 2);
+}
+
+#[test]
+fn g8_a_request_that_is_given_up_leaves_quarantine_with_its_completion() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let (mut transfer, ()) = holder.pin_owned(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap().into_transfer();
+    transfer.give_up();
+    assert_eq!(area.quarantine()[0].quarantine, Some(Quarantined::GivenUp));
+    thread::scope(|scope| {
+        let breaking =
+            scope.spawn(|| break_of(&area, &layout, 0..8, Policy::Wait).drain(Until::done()).unwrap().commit(Vec::new));
+        wait_until_a_break_sleeps(&area);
+        drop(transfer); // the completion came after all
+        breaking.join().unwrap();
+    });
+    assert_eq!((area.quarantine().len(), holder.pins()), (0, 0));
+}
+
+#[test]
+fn g1_a_completion_that_comes_after_a_release_unpins_nobody_else() {
+    let Fixture { area, holder, layout } = Fixture::small();
+    let (mut transfer, ()) = holder.pin_owned(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap().into_transfer();
+    transfer.relabel(holder.label("ring 7", "").unwrap());
+    transfer.give_up();
+    assert_eq!(area.release(&Quiet("ring 8")).unwrap(), 0);
+    assert_eq!(area.release(&Quiet("ring 7")).unwrap(), 1);
+    // Every slot is somebody else's now.
+    let others: Vec<_> = std::iter::from_fn(|| holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).ok()).collect();
+    drop(transfer);
+    assert_eq!(holder.pins(), others.len());
+}

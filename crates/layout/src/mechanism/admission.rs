@@ -31,15 +31,7 @@ pub(crate) struct Want<'a> {
     pub(crate) end: u64,
     pub(crate) spec: PinSpec,
     /// What the same transfer holds already.
-    pub(crate) beside: &'a [Reach],
-}
-
-/// A range of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reach {
-    pub(crate) object: u64,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
+    pub(crate) beside: &'a [Held],
 }
 
 /// A pin on its way: a slot of the trying thread's lane, empty or with a wish in it.
@@ -216,11 +208,12 @@ impl Holder {
         }
     }
 
-    /// Whether one of `reaches` lies in the ranges of the break: then the break cannot close before that one leaves.
-    fn is_in(&self, reaches: &[Reach], break_id: u64) -> bool {
-        reaches.iter().any(|reach| {
-            let found = self.view.header.admission(reach.object, |announced| {
-                announced.break_id == break_id && announced.meets(reach.object, reach.start, reach.end)
+    /// Whether one of these pins lies in the ranges of the break: then the break cannot close before that one leaves.
+    fn is_in(&self, pins: &[Held], break_id: u64) -> bool {
+        pins.iter().any(|held| {
+            let (object, range) = self.reach_of(held);
+            let found = self.view.header.admission(object, |announced| {
+                announced.break_id == break_id && announced.meets(object, range.start, range.end)
             });
             matches!(found, Admission::InTheWay(_))
         })

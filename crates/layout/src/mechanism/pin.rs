@@ -5,7 +5,9 @@ use std::ops::{Deref, Range};
 use std::pin::Pin as StdPin;
 use std::task::{Context, Poll};
 
-use crate::sync::{Arc, Ordering, ThisThread};
+use smallvec::smallvec;
+
+use crate::sync::{Arc, ThisThread};
 
 use super::admission::{Attempt, Tried, Want};
 use super::error::PinError;
@@ -13,6 +15,7 @@ use super::holder::Holder;
 use super::publish::Held;
 use super::segment::Flags;
 use super::sleeper::{Registration, WordRef};
+use super::transfer::Transfer;
 use super::view::Layout;
 
 /// What the device, or the copy, does with the range.
@@ -90,7 +93,7 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
     /// The pinned object; 0 in a child of the process that pinned.
     pub fn object(&self) -> u64 {
         match self.holder.clock.is_of_this_process() {
-            true => self.holder.slot_of(&self.held).object.load(Ordering::Relaxed),
+            true => self.holder.reach_of(&self.held).0,
             false => 0,
         }
     }
@@ -100,8 +103,7 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
         if !self.holder.view.clock.is_of_this_process() {
             return 0..0;
         }
-        let slot = self.holder.slot_of(&self.held);
-        slot.start.load(Ordering::Relaxed)..slot.end.load(Ordering::Relaxed)
+        self.holder.reach_of(&self.held).1
     }
 
     /// Says that an engine has the pin now, and will unpin it without the help of this thread. A blocking break by
@@ -119,13 +121,26 @@ impl<H: Deref<Target = Holder>, T> Pin<H, T> {
     /// Turns the pin into a number that travels through a C interface or a completion's user data. It stays held
     /// until [`Holder::unpin_raw`].
     pub fn into_raw(self) -> (RawPin, T) {
+        let raw = self.raw();
+        (raw, self.into_parts().2)
+    }
+
+    /// What it is made of; it is still held.
+    fn into_parts(self) -> (H, Held, T) {
         let this = std::mem::ManuallyDrop::new(self);
-        let raw = this.raw();
         // SAFETY: `this` is never used or dropped again, so its two owning fields are moved out, each once.
         let (holder, resolved) =
             unsafe { (std::ptr::read(&raw const this.holder), std::ptr::read(&raw const this.resolved)) };
-        drop(holder);
-        (raw, resolved)
+        (holder, this.held, resolved)
+    }
+}
+
+impl<T> Pin<Arc<Holder>, T> {
+    /// A transfer that has this pin, and may grow.
+    pub fn into_transfer(self) -> (Transfer, T) {
+        let (holder, held, resolved) = self.into_parts();
+        let handed_over = holder.clock.is_of_this_process() && holder.is_handed_over(&held);
+        (Transfer::of(holder, smallvec![held], handed_over), resolved)
     }
 }
 
@@ -158,6 +173,21 @@ pub struct RawPin {
 }
 
 impl Holder {
+    /// As [`Holder::try_pin`], for a pin that outlives the borrow.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_pin_owned<T>(
+        self: &Arc<Self>,
+        layout: &Layout,
+        range: Range<u64>,
+        spec: PinSpec,
+        resolve: impl FnMut() -> T,
+    ) -> Result<Pin<Arc<Self>, T>, PinError> {
+        let (held, resolved) = self.acquire(layout, range, spec, None, resolve)?;
+        Ok(Pin::new(Arc::clone(self), held, resolved))
+    }
+
     /// As [`Holder::pin_owned`], as a future of no particular runtime. Dropping it withdraws.
     pub fn pin_async<T, F: FnMut() -> T + Unpin>(
         self: &Arc<Self>,

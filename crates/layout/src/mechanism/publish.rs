@@ -152,6 +152,9 @@ impl Holder {
 
     /// Clears the slots of pins that leave as one, then fences once, then looks for each (T2).
     pub(crate) fn unpin_together(&self, pins: &[Held]) {
+        if let [held] = pins {
+            return self.unpin(held);
+        }
         let cleared: Vec<(&Held, u64)> = pins.iter().rev().map(|held| (held, self.clear(held))).collect();
         self.fences.light(Site::UnpinClear);
         // SAFETY: as in `slot_at`: the pins are this holder's.
@@ -159,6 +162,19 @@ impl Holder {
         if cleared.iter().any(waited_for) {
             self.fences.ring(Site::WakeUnpin, self.segment.bell());
         }
+    }
+
+    /// What a held pin is a pin of.
+    pub(crate) fn reach_of(&self, held: &Held) -> (u64, Range<u64>) {
+        let slot = self.slot_of(held);
+        // ORDER: relaxed; nobody writes the words of a slot that is held but whoever holds it.
+        let word = |word: &crate::sync::AtomicU64| word.load(Ordering::Relaxed);
+        (word(&slot.object), word(&slot.start)..word(&slot.end))
+    }
+
+    /// Whether an engine has the pin.
+    pub(crate) fn is_handed_over(&self, held: &Held) -> bool {
+        SlotState(self.slot_of(held).state.load(Ordering::Relaxed)).flags().has(Flags::HANDED_OVER)
     }
 
     /// Adds flags to a pin that is held.

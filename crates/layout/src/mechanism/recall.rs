@@ -145,8 +145,7 @@ impl Holder {
     ) -> Result<LongTermPin<T>, PinError> {
         let spec = term.spec();
         let recall = term.recall.ok_or(PinError::NoRecall)?;
-        let (held, resolved) = self.acquire(layout, range, spec, None, resolve)?;
-        Ok(self.recallable(recall, Pin::new(Arc::clone(self), held, resolved)))
+        Ok(self.recallable(recall, self.try_pin_owned(layout, range, spec, resolve)?))
     }
 
     /// As [`Holder::pin_long_term`], as a future of no particular runtime.

@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::sync::{Arc, ThisThread};
 
-use super::admission::{Attempt, Reach, Tried, Want};
+use super::admission::{Attempt, Tried, Want};
 use super::announce::Announced;
 use super::error::PinError;
 use super::holder::Holder;
@@ -22,8 +24,8 @@ use super::word::LayoutWord;
 #[must_use = "dropping a transfer unpins"]
 pub struct Transfer {
     holder: Arc<Holder>,
-    pins: Vec<Held>,
-    reaches: Vec<Reach>,
+    /// Most transfers have one.
+    pins: SmallVec<[Held; 1]>,
     handed_over: bool,
     /// Pins in quarantine whose completion may still come.
     given_up: Vec<RawPin>,
@@ -32,7 +34,12 @@ pub struct Transfer {
 impl Transfer {
     /// A transfer that holds nothing yet.
     pub(super) fn empty(holder: &Arc<Holder>) -> Self {
-        Self { holder: Arc::clone(holder), pins: Vec::new(), reaches: Vec::new(), handed_over: false, given_up: Vec::new() }
+        Self::of(Arc::clone(holder), SmallVec::new(), false)
+    }
+
+    /// A transfer that has these pins.
+    pub(super) fn of(holder: Arc<Holder>, pins: SmallVec<[Held; 1]>, handed_over: bool) -> Self {
+        Self { holder, pins, handed_over, given_up: Vec::new() }
     }
 
     /// Pins more, to finish. Passes a break that drains if the transfer already holds a pin in one of that break's
@@ -64,12 +71,11 @@ impl Transfer {
             true => PinSpec { flags: spec.flags.and(Flags::HANDED_OVER), ..spec },
             false => spec,
         };
-        let want = Want { layout, start: range.start, end: range.end, spec, beside: &self.reaches };
+        let want = Want { layout, start: range.start, end: range.end, spec, beside: &self.pins };
         let mut attempt = Attempt::at(self.holder.place(&want, ThisThread::get())?);
         match self.holder.try_once(&want, &mut attempt, &mut resolve)? {
             Tried::Pinned(held, resolved) => {
                 self.pins.push(held);
-                self.reaches.push(Reach { object: layout.object, start: range.start, end: range.end });
                 Ok(Ok(resolved))
             }
             Tried::Behind(announced, at) => Ok(Err((announced, at))),
@@ -152,6 +158,6 @@ impl Drop for Transfer {
 
 impl std::fmt::Debug for Transfer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transfer").field("reaches", &self.reaches).finish()
+        f.debug_struct("Transfer").field("holder", &self.holder).field("pins", &self.pins()).finish()
     }
 }

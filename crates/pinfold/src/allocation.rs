@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pinfold_layout::{CommitId, Until};
 
-use crate::error::SpaceError;
+use crate::error::{NoSpace, SpaceError};
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, write};
 use crate::pool::Shared;
@@ -130,15 +130,33 @@ impl Shared {
     }
 
     /// Waits until a freed block that a pin kept is free.
-    pub(crate) fn wait_for_space(&self, space: crate::NoSpace, until: Until) -> Result<(), SpaceError> {
+    pub(crate) fn wait_for_space(&self, space: NoSpace, until: Until) -> Result<(), SpaceError> {
+        if Self::is_there_now(&space)? {
+            return Ok(());
+        }
         let free = self.allocator.busy().reap_until(CommitId::ALL, until);
         self.allocator.give_back(free.map_err(|error| SpaceError::waiting(space, error))?);
         Ok(())
     }
 
-    pub(crate) async fn space_async(&self, space: crate::NoSpace) -> Result<(), SpaceError> {
+    pub(crate) async fn space_async(&self, space: NoSpace) -> Result<(), SpaceError> {
+        if Self::is_there_now(&space)? {
+            return Ok(());
+        }
         let free = self.allocator.busy().reap_async(CommitId::ALL).await;
         self.allocator.give_back(free.map_err(|error| SpaceError::waiting(space, error))?);
         Ok(())
+    }
+
+    /// Whether it came between the attempt and the count.
+    ///
+    /// # Errors
+    /// `ENOSPC` if it were too little when all pins had left: no wait would help.
+    fn is_there_now(space: &NoSpace) -> Result<bool, SpaceError> {
+        let in_time = space.free + space.pinned + space.quarantined + space.not_durable;
+        match space.asked > in_time {
+            true => Err(SpaceError::Full(*space)),
+            false => Ok(space.asked <= space.free),
+        }
     }
 }

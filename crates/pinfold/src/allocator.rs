@@ -117,6 +117,11 @@ impl Allocator {
         self.blocks
     }
 
+    /// The parts of the region that have memory behind them, in bytes.
+    pub(crate) fn backed(&self) -> Vec<Range<u64>> {
+        self.backing.ranges()
+    }
+
     pub(crate) fn busy(&self) -> &BusyExtents {
         &self.busy
     }
@@ -160,6 +165,18 @@ impl Backing {
             }
         }
         Ok(())
+    }
+
+    fn ranges(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for chunk in (0..self.len.div_ceil(HUGE_PAGE)).filter(|chunk| self.is_behind(*chunk)) {
+            let (start, end) = (chunk * HUGE_PAGE, ((chunk + 1) * HUGE_PAGE).min(self.len));
+            match ranges.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end = end,
+                None => ranges.push(start..end),
+            }
+        }
+        ranges
     }
 
     fn is_behind(&self, chunk: u64) -> bool {

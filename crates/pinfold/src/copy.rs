@@ -11,7 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pinfold_layout::{Access, PinSpec, Until};
+use pinfold_region::{AccessError, RegionKind};
 
+use crate::allocator::Fresh;
 use crate::error::{CopyError, SpaceError};
 use crate::extents::Piece;
 use crate::file::{File, OpenFile};
@@ -193,6 +195,7 @@ impl OpenFile {
     /// Writes all of `from`; the caller holds `extend` if the file ends before.
     pub(crate) fn write_all(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
         if from.len() as u64 > COPY_MAX {
+            self.check_reach()?;
             // All blocks first, so that a lack of space is found before anything is written.
             self.set_aside_pinned(&(offset..offset + from.len() as u64)).map_err(self.no_space())?;
         }
@@ -291,7 +294,22 @@ impl OpenFile {
         set_aside
     }
 
-    fn access<T>(&self, result: Result<T, pinfold_region::AccessError>) -> Result<T, CopyError> {
+    /// Refuses what the host could not copy in any case, before blocks are set aside for it.
+    fn check_reach(&self) -> Result<(), CopyError> {
+        match self.pool.region.kind() {
+            RegionKind::DeviceOnly => self.access(Err(AccessError::DeviceOnly)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets a block aside that was taken before, under a pin of its place (M1), if that is a hole still.
+    pub(crate) fn put_under(&self, at: u64, fresh: Fresh<'_>) -> Result<(), SpaceError> {
+        let _pin = self.pool.holder.pin(self.layout()?, at..at + 1, WRITE, Until::done(), || ())?;
+        self.put_into_hole(at, fresh);
+        Ok(())
+    }
+
+    fn access<T>(&self, result: Result<T, AccessError>) -> Result<T, CopyError> {
         result.map_err(|source| CopyError::Access { file: self.node.id, source })
     }
 

@@ -336,7 +336,10 @@ pub enum ChangeError {
         /// Bytes of the file.
         len: u64,
     },
-    /// The ranges of an exchange meet, or belong to different pools.
+    /// The two files belong to different pools.
+    #[error("{0} belongs to another pool")]
+    OtherPool(FileId),
+    /// The ranges of an exchange meet, or reach past an end.
     #[error("{file} and {other}: these ranges cannot be exchanged: {why}")]
     Exchange {
         /// One file.
@@ -477,6 +480,7 @@ impl ChangeError {
                 Errno::INVAL.raw_os_error()
             }
             Self::TooLarge { .. } => Errno::FBIG.raw_os_error(),
+            Self::OtherPool(_) => Errno::XDEV.raw_os_error(),
             Self::Space { source, .. } => source.errno(),
             Self::Access { source, .. } => source.errno(),
             Self::Area(error) => error.errno(),

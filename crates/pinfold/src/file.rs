@@ -43,10 +43,13 @@ pub struct FileExtent {
 }
 
 impl File {
-    /// Opens a node that is a file. `None` if its life is over, or it is none.
+    /// Opens a node that is a file. `None` if its life is over, if it is reserved, or if it is none.
     pub(crate) fn open(pool: &Arc<Shared>, node: &Arc<Node>) -> Option<Self> {
         node.file()?;
         let mut life = lock(&node.life);
+        if life.reserved {
+            return None;
+        }
         if let Some(open) = life.current.upgrade() {
             return Some(Self { open });
         }

@@ -102,6 +102,8 @@ pub(crate) struct Life {
     /// Open states: one, or two for the moment in which the last handle of one goes and another is opened.
     pub(crate) opens: u32,
     pub(crate) current: Weak<OpenFile>,
+    /// A reservation: nobody else opens it before it has its name, not even by its id.
+    pub(crate) reserved: bool,
 }
 
 impl Life {

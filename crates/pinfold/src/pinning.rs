@@ -141,10 +141,7 @@ impl<'f> Pinning<'f> {
     pub fn until(self, until: Until) -> Result<Pinned, PinError> {
         self.check()?;
         loop {
-            let requests = self.requests()?;
-            let (transfer, resolved) =
-                self.pool().holder.transfer(&requests, until, |index| self.want(index).resolve())?;
-            match self.assemble(transfer, resolved) {
+            match self.pin_once(Some(until)) {
                 Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
                     let waited = self.pool().wait_for_space(asked, until);
                     waited.map_err(|source| PinError::Space { file, source })?;
@@ -160,9 +157,7 @@ impl<'f> Pinning<'f> {
     /// As [`Pinning::wait`].
     pub fn try_now(self) -> Result<Pinned, PinError> {
         self.check()?;
-        let requests = self.requests()?;
-        let (transfer, resolved) = self.pool().holder.try_transfer(&requests, |index| self.want(index).resolve())?;
-        self.assemble(transfer, resolved)
+        self.pin_once(None)
     }
 
     /// As [`Pinning::wait`], as a future of no particular runtime.
@@ -183,6 +178,33 @@ impl<'f> Pinning<'f> {
                 ended => return ended,
             }
         }
+    }
+
+    /// Pins all ranges or none; without `until` it does not wait.
+    fn pin_once(&self, until: Option<Until>) -> Result<Pinned, PinError> {
+        let holder = &self.pool().holder;
+        if self.more.is_empty() {
+            return self.pin_the_one(until);
+        }
+        let requests = self.requests()?;
+        let resolve = |index| self.want(index).resolve();
+        let (transfer, resolved) = match until {
+            Some(until) => holder.transfer(&requests, until, resolve)?,
+            None => holder.try_transfer(&requests, resolve)?,
+        };
+        self.assemble(transfer, resolved)
+    }
+
+    /// The usual case, without a list of requests and another of what they were resolved to.
+    fn pin_the_one(&self, until: Option<Until>) -> Result<Pinned, PinError> {
+        let (holder, want) = (&self.pool().holder, &self.first);
+        let (layout, blocks, spec) = (want.open.layout_for_pins()?, want.blocks(), want.spec());
+        let pin = match until {
+            Some(until) => holder.pin_owned(layout, blocks, spec, until, || want.resolve())?,
+            None => holder.try_pin_owned(layout, blocks, spec, || want.resolve())?,
+        };
+        let (transfer, resolved) = pin.into_transfer();
+        self.assemble(transfer, [resolved])
     }
 
     fn pool(&self) -> &Arc<Shared> {
@@ -218,7 +240,7 @@ impl<'f> Pinning<'f> {
     fn assemble(
         &self,
         transfer: pinfold_layout::Transfer,
-        resolved: Vec<Result<Resolved, PinError>>,
+        resolved: impl IntoIterator<Item = Result<Resolved, PinError>>,
     ) -> Result<Pinned, PinError> {
         let mut pinned = Pinned::new(self.pool(), transfer);
         for (want, resolved) in self.wants().zip(resolved) {

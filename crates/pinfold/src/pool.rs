@@ -240,9 +240,12 @@ impl Shared {
         node
     }
 
-    /// Takes `want` blocks (see [`Allocator::take`]).
-    pub(crate) fn take(&self, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
-        self.allocator.take(&self.region, want, goal)
+    /// Takes `want` blocks (see [`Allocator::take`]), of what could not be evicted in time too.
+    pub(crate) fn take(self: &Arc<Self>, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
+        match self.allocator.take(&self.region, want, goal) {
+            Err(SpaceError::Full(_)) if self.evict_late() => self.allocator.take(&self.region, want, goal),
+            taken => taken,
+        }
     }
 
     /// Writes zeros over pool blocks.
@@ -275,10 +278,12 @@ impl Shared {
         }
     }
 
-    /// Tries again what could not be evicted when it should have been.
-    pub(crate) fn evict_late(self: &Arc<Self>) {
+    /// Tries again what could not be evicted when it should have been; false if there was nothing. It waits for nobody:
+    /// such a file is open to none.
+    pub(crate) fn evict_late(self: &Arc<Self>) -> bool {
         let late = std::mem::take(&mut *lock(&self.to_evict));
         late.iter().for_each(|node| evict(self, node, None));
+        !late.is_empty()
     }
 }
 

@@ -33,6 +33,15 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Sets a block aside that was taken before, if there is a hole for it.
+    pub(crate) fn put_into_hole(&self, at: u64, fresh: Fresh<'_>) {
+        let _populating = lock(&self.body().populate);
+        let mut map = write(&self.body().map);
+        if map.extents.piece(at, at + 1).run.is_none() {
+            TakenFor { at, fresh }.put_into(&mut map, false);
+        }
+    }
+
     /// Takes memory for what is missing in a range, has it written by `write_new`, and only then shows it to others.
     /// Returns the pieces that were there before.
     pub(crate) fn fill<E>(
@@ -66,13 +75,18 @@ impl OpenFile {
 
     /// Takes blocks for every hole, or none (P2).
     fn take_for(&self, holes: &[Piece]) -> Result<Vec<TakenFor<'_>>, SpaceError> {
-        let mut taken = Vec::with_capacity(holes.len());
-        for hole in holes {
-            let after = read(&self.body().map).extents.before(hole.at);
-            let fresh = self.pool.take(hole.len, Goal { after, at: hole.at })?;
-            taken.push(TakenFor { at: hole.at, fresh });
-        }
-        Ok(taken)
+        let taken: Result<_, _> = holes.iter().map(|hole| self.take_for_one(hole)).collect();
+        taken.map_err(|error| match error {
+            // What was taken for the holes before it is free again: it is all of them that it is too little for.
+            SpaceError::Full(_) => SpaceError::Full(self.pool.allocator.no_space(holes.iter().map(|hole| hole.len).sum())),
+            error => error,
+        })
+    }
+
+    fn take_for_one(&self, hole: &Piece) -> Result<TakenFor<'_>, SpaceError> {
+        let after = read(&self.body().map).extents.before(hole.at);
+        let fresh = self.pool.take(hole.len, Goal { after, at: hole.at })?;
+        Ok(TakenFor { at: hole.at, fresh })
     }
 }
 

@@ -120,6 +120,12 @@ impl Pool {
         }
     }
 
+    /// The parts of the region that have memory behind them, in bytes from its start: every block that was ever given out
+    /// lies in one. For engines that register memory with a device; what is registered elsewhere would be filled by it.
+    pub fn backed(&self) -> Vec<Range<u64>> {
+        self.shared.allocator.backed()
+    }
+
     /// Every pin, those in quarantine included: who holds which bytes of which file.
     pub fn pins(&self) -> Vec<PinReport> {
         self.shared.area.pins().into_iter().map(|pin| self.report(pin)).collect()

@@ -131,6 +131,7 @@ impl Reserving<'_> {
         }
         let node = self.pool.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self.pool, &node);
+        lock(&node.life).reserved = true;
         file.open.set_aside_pinned(&(0..self.len))?;
         write(&file.open.body().map).len = self.len;
         Ok(Reservation { file, written: Arc::default() })
@@ -185,7 +186,11 @@ impl Reservation {
         let file = &self.file;
         let published = self.settle(path, until).and_then(|()| file.open.pool.publish(path, &file.open.node, how));
         match published {
-            Ok(()) => Ok(self.file),
+            Ok(()) => {
+                // Whoever finds it by its name tries again until here.
+                lock(&file.open.node.life).reserved = false;
+                Ok(self.file)
+            }
             Err(error) => Err(Unpublished { error, reservation: self }),
         }
     }
@@ -209,7 +214,9 @@ impl Reservation {
         let block = open.pool.block;
         let end = block.offset(block.ceil(self.len()));
         let pieces: Vec<Piece> = read(&open.body().map).extents.pieces(0..block.floor(end)).collect();
-        for gap in self.written.gaps(0..end) {
+        // What lies behind the end of the file is nobody's, whatever an engine says that it wrote (M2).
+        let behind = std::iter::once(self.len()..end).filter(|behind| !behind.is_empty());
+        for gap in self.written.gaps(0..self.len()).into_iter().chain(behind) {
             let first = pieces.partition_point(|piece| block.offset(piece.end()) <= gap.start);
             for piece in pieces[first..].iter().take_while(|piece| block.offset(piece.at) < gap.end) {
                 let Some(run) = piece.run.filter(|run| !run.written) else { continue };

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use pinfold_layout::Access;
+use pinfold_layout::{Access, LayoutToken};
 
 use crate::error::PinError;
 use crate::file::File;
@@ -92,6 +92,19 @@ impl File {
         let pool = &self.open.pool;
         let generation = read(&self.open.body().map).changes.generation();
         Ok(Token { host: pool.host, pool: pool.id, file: self.id().0, generation, range })
+    }
+
+    /// What a holder in another process needs to pin this file itself ([`Area::invite`](pinfold_layout::Area::invite),
+    /// [`Holder::layout`](pinfold_layout::Holder::layout)). Its ranges are in blocks of the pool. Good while the file is open
+    /// here: after that, a pin gets `ESTALE`.
+    ///
+    /// Such a pin keeps blocks in place, and knows neither where they are nor whether there are any: once it is in, the
+    /// owner can say so ([`File::extents`]), and that stays true until it is gone.
+    ///
+    /// # Errors
+    /// [`PinError::Area`] when all places for files with a layout are taken.
+    pub fn layout_token(&self) -> Result<LayoutToken, PinError> {
+        Ok(self.open.layout()?.token())
     }
 }
 

@@ -24,8 +24,8 @@ impl Change<'_> {
             Operation::Truncate { len } => return Ok(self.grow(*len)),
             Operation::Punch(range) => self.zero_edges(range)?,
             Operation::Zero { range, keep_size } => {
+                self.file.open.set_aside_pinned(range).map_err(self.space())?;
                 self.zero_edges(range)?;
-                self.set_aside(range)?;
                 self.grow_unless(*keep_size, range.end);
             }
             Operation::Collapse(_) | Operation::Insert { .. } | Operation::Exchange { .. } => {
@@ -63,9 +63,10 @@ impl Change<'_> {
                 self.zero_edges(range)?;
             }
             Operation::Zero { range, keep_size } => {
+                let edges = self.take_for_edges(range)?;
                 self.zero_blocks(idle, range)?;
                 self.zero_edges(range)?;
-                self.set_aside(range)?;
+                self.put_under_edges(edges)?;
                 self.grow_unless(*keep_size, range.end);
             }
             Operation::Collapse(range) => self.collapse(idle, range)?,
@@ -221,15 +222,32 @@ impl Change<'_> {
         })
     }
 
-    /// Sets blocks aside under the edges of a range.
-    fn set_aside(&self, range: &Range<u64>) -> Result<(), ChangeError> {
-        self.each_edge(range, |edge| self.file.open.set_aside_pinned(&edge).map_err(self.space()))
+    /// Takes blocks for the edges of a range that are holes, each with its file block.
+    fn take_for_edges(&self, range: &Range<u64>) -> Result<Vec<(u64, Fresh<'_>)>, ChangeError> {
+        let open = &self.file.open;
+        let mut taken = Vec::new();
+        self.each_edge(range, |edge| {
+            let at = open.pool.block.floor(edge.start);
+            if read(&open.body().map).extents.piece(at, at + 1).run.is_none() {
+                taken.push((at, open.pool.take(1, Goal { after: None, at }).map_err(self.space())?));
+            }
+            Ok(())
+        })?;
+        Ok(taken)
+    }
+
+    /// Sets them aside where there are holes still. What somebody else has filled meanwhile needs none.
+    fn put_under_edges(&self, edges: Vec<(u64, Fresh<'_>)>) -> Result<(), ChangeError> {
+        for (at, fresh) in edges {
+            self.file.open.put_under(at, fresh).map_err(self.space())?;
+        }
+        Ok(())
     }
 
     fn each_edge(
         &self,
         range: &Range<u64>,
-        each: impl Fn(Range<u64>) -> Result<(), ChangeError>,
+        each: impl FnMut(Range<u64>) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let block = self.file.open.pool.block;
         let whole = block.to_bytes(&block.inward(range));

@@ -104,7 +104,7 @@ impl Change<'_> {
         let (file, pool) = (self.file.id(), &self.file.open.pool);
         let refuse = |why| Err(ChangeError::Exchange { file, other: other.id(), why });
         if !Arc::ptr_eq(pool, &other.open.pool) {
-            return refuse("they belong to different pools");
+            return Err(ChangeError::OtherPool(other.id()));
         }
         if file == other.id() && ours.start < theirs.end && theirs.start < ours.end {
             return refuse("they meet");

@@ -73,10 +73,14 @@ impl Entries {
         self.removed
     }
 
-    /// Ends the directory, if it is empty. False if it is not.
-    pub(super) fn remove_directory(&mut self) -> bool {
-        self.removed |= self.by_name.is_empty();
-        self.removed
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The directory, which is empty, goes (N2).
+    pub(super) fn end_directory(&mut self) {
+        debug_assert!(self.is_empty(), "N2: a directory with entries goes");
+        self.removed = true;
     }
 
     fn insert(&mut self, name: Arc<[u8]>, node: Arc<Node>) -> Option<Arc<Node>> {
@@ -177,6 +181,11 @@ impl<'d> Locked<'d> {
         dirs.sort_unstable_by_key(|dir| dir.id());
         dirs.dedup_by_key(|dir| dir.id());
         Self { guards: dirs.into_iter().map(|dir| (dir.id(), dir.lock())).collect() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> impl Iterator<Item = FileId> {
+        self.guards.iter().map(|(id, _)| *id)
     }
 
     /// The names in one of them.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Publish;
+use super::moments::{Moment, pass};
 use super::walk::{PathEnd, Walk};
 use crate::error::NameError;
 use crate::file::{File, evict};
@@ -74,6 +75,7 @@ impl PathEnd<'_> {
     /// Makes the name lead to a node; what it led to before.
     fn add(&self, node: &Arc<Node>, how: Publish) -> Result<Option<Arc<Node>>, NameError> {
         let name = self.name().ok_or_else(|| self.error(NameError::Exists))?;
+        pass(Moment::Found);
         let mut entries = self.dir.lock();
         match entries.get(name) {
             Some(_) if how == Publish::New => return Err(self.error(NameError::Exists)),

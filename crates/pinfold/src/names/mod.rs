@@ -8,7 +8,7 @@
 //!             N5: nobody waits for a transfer, a layout or a device with a directory locked.
 //! Who calls   anybody. Calls in different directories do not wait for one another; moves of directories from one
 //!             directory to another do.
-//! Lock order  `Shared::moving`; directories in the order of their ids ([`Locked`](directory::Locked)); then `life`,
+//! Lock order  `Shared::moving`; directories in the order of their ids ([`Locked`]); then `life`,
 //!             `name` and the table of nodes, none under another. (Linux locks ancestors first instead, and therefore
 //!             has to keep all ancestors still whenever it locks two directories. Here a caller looks first, locks what
 //!             it will need, and looks again.) A lookup locks one directory at a time. Files end with no lock held.
@@ -16,8 +16,11 @@
 
 mod directory;
 mod link;
+mod moments;
 mod path;
 mod rename;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::ffi::OsString;
@@ -34,6 +37,7 @@ use crate::node::{FileId, FileKind, Kind, Metadata, Node};
 pub(crate) use directory::Directory;
 use directory::{Dir, Locked};
 use link::settle;
+use moments::{Moment, pass};
 use path::{Asked, Last};
 pub use rename::Rename;
 use walk::{Follow, PathEnd, Walk};
@@ -84,6 +88,7 @@ impl Pool {
             if node.directory().is_some() {
                 return Err(NameError::IsDirectory(path.to_path_buf()));
             }
+            pass(Moment::Found);
             // Or else its last name went after it was found: then something else is there now, or nothing.
             if let Some(file) = File::open(&self.shared, &node) {
                 return Ok(file);
@@ -114,6 +119,7 @@ impl Pool {
     pub fn unlink(&self, path: impl AsRef<Path>) -> Result<(), NameError> {
         let end = self.end(path.as_ref())?;
         let name = end.name().ok_or_else(|| end.error(NameError::IsDirectory))?;
+        pass(Moment::Found);
         let unlinked = {
             let mut entries = end.dir.lock();
             match entries.get(name) {
@@ -150,13 +156,15 @@ impl Pool {
         loop {
             let node = end.node(&self.shared)?;
             let removed = Dir::of(Arc::clone(&node)).ok_or_else(|| end.error(NameError::NotDirectory))?;
+            pass(Moment::Found);
             let mut locked = Locked::new([&end.dir, &removed]);
             if !locked.of(&end.dir).get(name).is_some_and(|now| Arc::ptr_eq(now, &node)) {
                 continue;
             }
-            if !locked.of(&removed).remove_directory() {
+            if !locked.of(&removed).is_empty() {
                 return Err(end.error(NameError::NotEmpty));
             }
+            locked.of(&removed).end_directory();
             end.dir.take_out(locked.of(&end.dir), name);
             drop(locked);
             settle(&self.shared, &node);
@@ -178,6 +186,7 @@ impl Pool {
                 end.check_free()?;
                 return Err(NameError::LinkToDirectory(existing.to_path_buf()));
             }
+            pass(Moment::Found);
             // Or else its last name went after it was found.
             if node.add_link() {
                 return self.shared.give_name(&end, &node, Publish::New);
@@ -261,7 +270,10 @@ impl Pool {
             };
         };
         match &node.kind {
-            Kind::File(_) => Ok(File::open(&self.shared, &node)),
+            Kind::File(_) => {
+                pass(Moment::Found);
+                Ok(File::open(&self.shared, &node))
+            }
             Kind::Directory(_) => Err(end.error(NameError::IsDirectory)),
             Kind::Symlink(target) => {
                 let behind = walk.end_behind(&end.dir, target)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::directory::{Dir, Locked};
 use super::link::settle;
+use super::moments::{Moment, pass};
 use super::walk::{PathEnd, Walk};
 use crate::Pool;
 use crate::error::NameError;
@@ -69,7 +70,8 @@ impl Move<'_> {
     /// False if the names led elsewhere once they were locked.
     fn attempt(&self, pool: &Arc<Shared>) -> Result<bool, NameError> {
         let found = self.look()?;
-        let _moving = self.moves_directory(&found).then(|| lock(&pool.moving));
+        pass(Moment::Found);
+        let moving = self.moves_directory(&found).then(|| lock(&pool.moving));
         let replaced = found.target.clone().filter(|_| self.how != Rename::Exchange).and_then(Dir::of);
         let mut locked = Locked::new([&self.from.dir, &self.to.dir].into_iter().chain(&replaced));
         if !self.still(&found, &mut locked) {
@@ -81,8 +83,9 @@ impl Move<'_> {
             return Ok(true);
         }
         self.check_target(&found, replaced.as_ref(), &mut locked)?;
+        replaced.iter().for_each(|replaced| locked.of(replaced).end_directory());
         self.apply(&found, &mut locked);
-        drop(locked);
+        drop((locked, moving));
         if let Some(target) = found.target.filter(|_| self.how != Rename::Exchange) {
             settle(pool, &target);
         }
@@ -142,7 +145,7 @@ impl Move<'_> {
         }
     }
 
-    /// Whether the target can be what it is to become. Ends a directory that is replaced (N2).
+    /// Whether the target can be replaced by the source, or take one at all.
     fn check_target(&self, found: &Found, replaced: Option<&Dir>, locked: &mut Locked<'_>) -> Result<(), NameError> {
         if locked.of(&self.to.dir).removed() {
             return Err(self.to.error(NameError::NotFound));
@@ -154,7 +157,7 @@ impl Move<'_> {
             (false, None) => Ok(()),
             (false, Some(_)) => Err(self.to.error(NameError::IsDirectory)),
             (true, None) => Err(self.to.error(NameError::NotDirectory)),
-            (true, Some(replaced)) if locked.of(replaced).remove_directory() => Ok(()),
+            (true, Some(replaced)) if locked.of(replaced).is_empty() => Ok(()),
             (true, Some(_)) => Err(self.to.error(NameError::NotEmpty)),
         }
     }
@@ -163,6 +166,7 @@ impl Move<'_> {
     fn apply(&self, found: &Found, locked: &mut Locked<'_>) {
         let Self { from, from_name, to, to_name, .. } = self;
         to.dir.put(locked.of(&to.dir), to_name, &found.source);
+        pass(Moment::HalfRenamed);
         match &found.target {
             Some(target) if self.how == Rename::Exchange => {
                 from.dir.put(locked.of(&from.dir), from_name, target);

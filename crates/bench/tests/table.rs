@@ -62,6 +62,23 @@ fn row_5_compares_a_break_that_wakes_with_a_round_trip() {
 }
 
 #[test]
+fn row_6_compares_reads_into_pins_with_reads_into_buffers() {
+    // It needs a disk, O_DIRECT and io_uring: a machine may lack each of them.
+    check_row(6, 3, true);
+}
+
+#[test]
+fn row_6_reads_from_no_device_where_files_lie_in_memory() {
+    if !has_tmpfs() {
+        return println!("skipped: /dev/shm is no tmpfs, or takes no files");
+    }
+    let options = Options { rows: Some(vec![6]), smoke: true, scratch: Some("/dev/shm".into()) };
+    let report = run(&options, |_| ()).expect("row 6 is there");
+    let skipped = |line: &Line| matches!(&line.outcome, Outcome::Skipped(why) if why.contains("lie in memory"));
+    assert_eq!(report.lines.iter().map(skipped).collect::<Vec<_>>(), [true, true, false], "{report}");
+}
+
+#[test]
 fn row_7_compares_a_copy_in_both_directions_with_memcpy() {
     check_row(7, 2, false);
 }

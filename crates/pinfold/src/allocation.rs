@@ -5,9 +5,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pinfold_layout::{CommitId, Until};
+use pinfold_layout::{CommitId, FreeExtent, SpaceError as LayoutSpaceError, Until};
 
-use crate::error::{NoSpace, SpaceError};
+use crate::error::{NoSpace, PinError, SpaceError};
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, write};
 use crate::pool::Shared;
@@ -129,22 +129,46 @@ impl Shared {
         }
     }
 
+    /// Waits for space, if it is only that which a pin lacks.
+    pub(crate) fn wait_if_full(&self, error: PinError, until: Until) -> Result<(), PinError> {
+        let (file, space) = error.lacks_space()?;
+        self.wait_for_space(space, until).map_err(|source| PinError::space(file, source))
+    }
+
+    /// As [`Shared::wait_if_full`], as a future.
+    pub(crate) async fn wait_if_full_async(&self, error: PinError) -> Result<(), PinError> {
+        let (file, space) = error.lacks_space()?;
+        self.space_async(space).await.map_err(|source| PinError::space(file, source))
+    }
+
     /// Waits until a freed block that a pin kept is free.
     pub(crate) fn wait_for_space(&self, space: NoSpace, until: Until) -> Result<(), SpaceError> {
         if Self::is_there_now(&space)? {
             return Ok(());
         }
-        let free = self.allocator.busy().reap_until(CommitId::ALL, until);
-        self.allocator.give_back(free.map_err(|error| SpaceError::waiting(space, error))?);
-        Ok(())
+        self.took(self.allocator.busy().reap_until(CommitId::ALL, until), space)
     }
 
     pub(crate) async fn space_async(&self, space: NoSpace) -> Result<(), SpaceError> {
         if Self::is_there_now(&space)? {
             return Ok(());
         }
-        let free = self.allocator.busy().reap_async(CommitId::ALL).await;
-        self.allocator.give_back(free.map_err(|error| SpaceError::waiting(space, error))?);
+        self.took(self.allocator.busy().reap_async(CommitId::ALL).await, space)
+    }
+
+    /// Gives back what a wait was given. When nothing is kept any more, somebody else may have: then it is looked once
+    /// more whether that is enough.
+    fn took(&self, free: Result<Vec<FreeExtent>, LayoutSpaceError>, space: NoSpace) -> Result<(), SpaceError> {
+        match free {
+            Ok(free) => self.allocator.give_back(free),
+            Err(LayoutSpaceError::NothingPinned { .. }) => {
+                let now = self.allocator.no_space(self.block.floor(space.asked));
+                if now.asked > now.free {
+                    return Err(SpaceError::Full(now));
+                }
+            }
+            Err(error) => return Err(SpaceError::waiting(space, error)),
+        }
         Ok(())
     }
 
@@ -157,6 +181,18 @@ impl Shared {
         match space.asked > in_time {
             true => Err(SpaceError::Full(*space)),
             false => Ok(space.asked <= space.free),
+        }
+    }
+}
+
+impl SpaceError {
+    /// What a wait for space that pins keep ended with.
+    pub(crate) fn waiting(asked: NoSpace, error: LayoutSpaceError) -> Self {
+        match error {
+            LayoutSpaceError::Busy { pin, .. } => Self::TimedOut { space: asked, pin },
+            LayoutSpaceError::Interrupted => Self::Interrupted,
+            LayoutSpaceError::Deadlock(pin) => Self::Deadlock(pin),
+            _ => Self::Full(asked),
         }
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! Stays true  S1: a block is free, fresh, in exactly one file, or busy.
 //!             S2: there is memory behind every fresh block: touching it is no `SIGBUS` on a full machine.
-//! Lock order  `backing`, or `space`; nothing of ours under either. The busy extents' locks are taken under none.
+//!             S3: with `returning` in hand, no block is on its way from the busy extents to the free ones (but what a
+//!                 wait for space has just been given): who finds too little then, finds it nowhere.
+//! Lock order  `backing` alone; or `returning`, then the busy extents' locks, then `space`.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -23,6 +25,7 @@ use crate::units::{BlockSize, HUGE_PAGE};
 
 pub(crate) struct Allocator {
     space: Mutex<FreeSpace>,
+    returning: Mutex<()>,
     busy: BusyExtents,
     block: BlockSize,
     blocks: u64,
@@ -62,7 +65,7 @@ impl Allocator {
     pub(crate) fn new(region: &Region, block: BlockSize, busy: BusyExtents) -> Self {
         let blocks = block.floor(region.len());
         let space = Mutex::new(FreeSpace::new(blocks, block.floor(HUGE_PAGE)));
-        Self { space, busy, block, blocks, backing: Backing::new(region.len()) }
+        Self { space, returning: Mutex::default(), busy, block, blocks, backing: Backing::new(region.len()) }
     }
 
     /// Takes `want` blocks, as near to the goal and in as few runs as there are.
@@ -82,6 +85,7 @@ impl Allocator {
 
     /// Takes back what nobody reaches any more. (The pool's state lives in memory: all commits are durable at once.)
     pub(crate) fn reap(&self) {
+        let _returning = lock(&self.returning);
         let free = self.busy.reap(CommitId::ALL);
         if !free.is_empty() {
             self.give_back(free);
@@ -126,7 +130,9 @@ impl Allocator {
         &self.busy
     }
 
+    /// What is missing for `want` blocks, or was.
     pub(crate) fn no_space(&self, want: u64) -> NoSpace {
+        let _returning = lock(&self.returning);
         let busy = self.busy.stats();
         let bytes = |blocks: u64| blocks.saturating_mul(self.block.bytes());
         NoSpace {

@@ -263,7 +263,8 @@ impl OpenFile {
         while let Some(start) = self.next_written(&rest) {
             let step = start..rest.end.min(start + COPY_MAX);
             let blocks = self.pool.block.outward(&step);
-            let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+            let pin =
+                self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
             for piece in pin.resolved().pieces.as_slice() {
                 if let Some((_, Some(place))) = self.part_of(piece, &step) {
                     self.pool.zero_bytes(place).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;

@@ -275,7 +275,7 @@ pub enum PinError {
         /// Which file.
         file: FileId,
         /// Why not.
-        source: SpaceError,
+        source: Box<SpaceError>,
     },
     /// The token does not name what the file is made of any more.
     #[error("{file}: the token is stale: the file is gone, or bytes {}..{} of it were changed since", range.start, range.end)]
@@ -468,6 +468,23 @@ impl PinError {
             Self::Stale { .. } | Self::OtherToken => Errno::STALE.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Layout(error) => error.errno(),
+        }
+    }
+}
+
+impl PinError {
+    pub(crate) fn space(file: FileId, source: SpaceError) -> Self {
+        Self::Space { file, source: Box::new(source) }
+    }
+
+    /// How much space, if that is all that is missing.
+    pub(crate) fn lacks_space(self) -> Result<(FileId, NoSpace), Self> {
+        match &self {
+            Self::Space { file, source } => match **source {
+                SpaceError::Full(space) => Ok((*file, space)),
+                _ => Err(self),
+            },
+            _ => Err(self),
         }
     }
 }

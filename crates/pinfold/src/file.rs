@@ -175,8 +175,12 @@ impl OpenFile {
 
     /// The file's layout, for pins that may outlive its handles.
     pub(crate) fn layout_for_pins(&self) -> Result<&Layout, AreaError> {
-        // ORDER: relaxed; it is read after `life` was locked for the end of this handle.
-        self.body().exposed.store(true, Ordering::Relaxed);
+        let exposed = &self.body().exposed;
+        // ORDER: relaxed; it is read after `life` was locked for the end of this handle. Looked at first, so that the
+        // pins of one file write no line that they share.
+        if !exposed.load(Ordering::Relaxed) {
+            exposed.store(true, Ordering::Relaxed);
+        }
         self.layout()
     }
 }
@@ -198,9 +202,8 @@ impl Drop for OpenFile {
 pub(crate) fn evict(pool: &Arc<Shared>, node: &Arc<Node>, layout: Option<&Layout>) {
     pool.nodes.forget(node.id);
     let Some(body) = node.file() else { return };
-    // ORDER: relaxed; whoever set it has closed the file under `life`, as we have seen. Copies ended with their handles.
-    if !body.exposed.load(Ordering::Relaxed) {
-        let runs = body.take_all(node.id).into_iter().map(|extent: Extent| extent.block..extent.block + extent.len());
+    if let Some(unseen) = body.take_unseen(node.id, &pool.pinned_by_others) {
+        let runs = unseen.into_iter().map(|extent: Extent| extent.block..extent.block + extent.len());
         pool.allocator.give_back_unexposed(runs);
         return;
     }

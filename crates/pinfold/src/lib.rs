@@ -83,7 +83,6 @@ pub use pinfold_layout::{
     Until,
 };
 pub use pinfold_region::{Region, RegionKind, RegionOptions};
-pub use {pinfold_layout as layout, pinfold_region as region};
 pub use pinned::{Pinned, Segment};
 pub use pinning::Pinning;
 pub use pool::{Pool, PoolOptions, Zero};
@@ -91,3 +90,4 @@ pub use report::{BreakReport, ParkedReport, PinReport, Place, Stats};
 pub use reservation::{Reservation, Reserving, Unpublished};
 pub use token::{NotAToken, Redeemed, Token};
 pub use units::FILE_BYTES_MAX;
+pub use {pinfold_layout as layout, pinfold_region as region};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pinfold_layout::{LongTerm, LongTermPin, PinError as LayoutPinError, Until};
 
-use crate::error::{PinError, SpaceError};
+use crate::error::PinError;
 use crate::file::File;
 use crate::pinned::Segment;
 use crate::pinning::{Resolved, Want};
@@ -17,7 +17,7 @@ use crate::pool::Shared;
 pub struct LongTermPinned {
     /// Before `pool`: unpinned while the memory is still mapped.
     _pin: LongTermPin,
-    segments: Vec<Segment>,
+    segments: Resolved,
     _pool: Arc<Shared>,
 }
 
@@ -91,11 +91,8 @@ impl LongTermPinning<'_> {
             let resolve = || found = Some(self.want.resolve());
             let pin = holder.pin_long_term(layout, self.want.blocks(), self.term.clone(), until, resolve);
             match self.assemble(pin, found) {
-                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
-                    let waited = self.want.open.pool.wait_for_space(asked, until);
-                    waited.map_err(|source| PinError::Space { file, source })?;
-                }
-                ended => return ended,
+                Ok(pinned) => return Ok(pinned),
+                Err(error) => self.want.open.pool.wait_if_full(error, until)?,
             }
         }
     }
@@ -125,11 +122,8 @@ impl LongTermPinning<'_> {
             let resolve = || found = Some(self.want.resolve());
             let pin = holder.pin_long_term_async(layout, self.want.blocks(), self.term.clone(), resolve).await;
             match self.assemble(pin, found) {
-                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
-                    let waited = self.want.open.pool.space_async(asked).await;
-                    waited.map_err(|source| PinError::Space { file, source })?;
-                }
-                ended => return ended,
+                Ok(pinned) => return Ok(pinned),
+                Err(error) => self.want.open.pool.wait_if_full_async(error).await?,
             }
         }
     }

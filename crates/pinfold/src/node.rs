@@ -219,15 +219,27 @@ impl Node {
 }
 
 impl FileBody {
-    /// Takes everything out of the map, as extents that left `id`. Inside a break, or where nobody can have pinned.
+    /// Takes everything out of the map, as extents that left `id`. Inside a break.
     pub(crate) fn take_all(&self, id: FileId) -> Vec<Extent> {
+        write(&self.map).take_all(id)
+    }
+
+    /// Takes everything out of the map of a file that nobody has open, if nobody can have pinned it either.
+    pub(crate) fn take_unseen(&self, id: FileId, pinned_by_others: &AtomicBool) -> Option<Vec<Extent>> {
         let mut map = write(&self.map);
-        map.len = 0;
-        map.take_out(id, 0..u64::MAX)
+        // ORDER: relaxed. Pins through handles: the last one went under `life`. Other pins look their blocks up in the
+        // map, which is locked: they did so before this, and it shows, or will find none. Copies ended with their handles.
+        let seen = self.exposed.load(Ordering::Relaxed) || pinned_by_others.load(Ordering::Relaxed);
+        (!seen).then(|| map.take_all(id))
     }
 }
 
 impl FileMap {
+    fn take_all(&mut self, id: FileId) -> Vec<Extent> {
+        self.len = 0;
+        self.take_out(id, 0..u64::MAX)
+    }
+
     /// Takes the runs of a range of file blocks out of the map, as extents that left `id` (M1: inside a break).
     pub(crate) fn take_out(&mut self, id: FileId, range: std::ops::Range<u64>) -> Vec<Extent> {
         let left = self.extents.remove(range);

@@ -49,9 +49,14 @@ impl Segment {
 /// Give it to an engine with the request, and take it back with the completion.
 #[must_use = "dropping a pin unpins"]
 pub struct Pinned {
+    /// In one place on the heap, since it travels: to an engine, through its queue, and back.
+    parts: Box<Parts>,
+}
+
+struct Parts {
     /// Before `pool`: unpinned while the memory is still mapped (D1).
     transfer: Transfer,
-    segments: Vec<Segment>,
+    segments: Resolved,
     /// Reservations among its files: they are told what was written.
     recorders: Vec<(FileId, Arc<Written>)>,
     /// Whether all of it may be written.
@@ -61,52 +66,50 @@ pub struct Pinned {
 
 impl Pinned {
     pub(crate) fn new(pool: &Arc<Shared>, transfer: Transfer) -> Self {
-        Self { transfer, segments: Vec::new(), recorders: Vec::new(), writable: true, pool: Arc::clone(pool) }
+        let (segments, recorders, pool) = (Resolved::new(), Vec::new(), Arc::clone(pool));
+        Self { parts: Box::new(Parts { transfer, segments, recorders, writable: true, pool }) }
     }
 
     /// Adds what a want was resolved to.
     pub(crate) fn add(&mut self, want: &Want<'_>, resolved: Resolved) {
-        match self.segments.is_empty() {
-            true => self.segments = resolved,
-            false => self.segments.extend(resolved),
+        let parts = &mut *self.parts;
+        match parts.segments.is_empty() {
+            true => parts.segments = resolved,
+            false => parts.segments.extend(resolved),
         }
-        self.writable &= want.access == Access::Write;
-        self.recorders.extend(want.recorder.clone().map(|written| (want.open.node.id, written)));
+        parts.writable &= want.access == Access::Write;
+        parts.recorders.extend(want.recorder.clone().map(|written| (want.open.node.id, written)));
     }
 
     /// The pinned memory, in the order in which it was asked for.
     pub fn segments(&self) -> &[Segment] {
-        &self.segments
+        &self.parts.segments
     }
 
     /// How many bytes all segments have.
     #[expect(clippy::len_without_is_empty, reason = "nothing empty is pinned")]
     pub fn len(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.len).sum()
+        self.parts.segments.iter().map(|segment| segment.len).sum()
     }
 
     /// Pins more for the same transfer. Passes a break that waits for this transfer already, and never sleeps.
     ///
     /// # Errors
     /// `EDEADLK` for what cannot be let through; else as [`File::pin`]. What was pinned before stays pinned.
-    pub fn extend(
-        &mut self,
-        file: &File,
-        range: Range<u64>,
-        access: Access,
-    ) -> Result<&[Segment], PinError> {
+    pub fn extend(&mut self, file: &File, range: Range<u64>, access: Access) -> Result<&[Segment], PinError> {
         let want = Want::of(file, range, access);
         want.check()?;
-        if !Arc::ptr_eq(&self.pool, &file.open.pool) {
+        let parts = &mut *self.parts;
+        if !Arc::ptr_eq(&parts.pool, &file.open.pool) {
             return Err(PinError::OtherPool(file.id()));
         }
         let layout = want.open.layout_for_pins()?;
-        let resolved = self.transfer.extend(layout, want.blocks(), PinSpec::device(access), || want.resolve())?;
+        let resolved = parts.transfer.extend(layout, want.blocks(), PinSpec::device(access), || want.resolve())?;
         // An error here leaves a pin more on the range until the transfer ends: a transfer only grows.
-        let first = self.segments.len();
-        self.writable &= access == Access::Write;
-        self.segments.extend(resolved?);
-        Ok(&self.segments[first..])
+        let (first, resolved) = (parts.segments.len(), resolved?);
+        parts.writable &= access == Access::Write;
+        parts.segments.extend(resolved);
+        Ok(&parts.segments[first..])
     }
 
     /// Copies bytes out, from `offset` on, counted over all segments in order. A device may write meanwhile: then they
@@ -116,9 +119,9 @@ impl Pinned {
     /// [`AccessError`]: `PastEnd`, and `DeviceOnly` where the host does not reach the memory.
     pub fn copy_out(&self, offset: u64, to: &mut [u8]) -> Result<(), AccessError> {
         let mut rest = to;
-        for part in self.parts(offset, rest.len() as u64)? {
+        for part in self.memory(offset, rest.len() as u64)? {
             let (now, later) = rest.split_at_mut(part.len as usize);
-            self.pool.region.bytes(part.place..part.place + part.len)?.copy_out(0, now)?;
+            self.parts.pool.region.bytes(part.place..part.place + part.len)?.copy_out(0, now)?;
             if let Some(written) = self.recorder_of(part.file) {
                 for gap in written.gaps(part.offset..part.offset + part.len) {
                     now[(gap.start - part.offset) as usize..(gap.end - part.offset) as usize].fill(0);
@@ -135,9 +138,9 @@ impl Pinned {
     /// As [`Pinned::copy_out`].
     pub fn copy_in(&self, offset: u64, from: &[u8]) -> Result<(), AccessError> {
         let mut rest = from;
-        for part in self.parts(offset, rest.len() as u64)? {
+        for part in self.memory(offset, rest.len() as u64)? {
             let (now, later) = rest.split_at(part.len as usize);
-            self.pool.region.bytes(part.place..part.place + part.len)?.copy_in(0, now)?;
+            self.parts.pool.region.bytes(part.place..part.place + part.len)?.copy_in(0, now)?;
             self.record(&part);
             rest = later;
         }
@@ -145,7 +148,7 @@ impl Pinned {
     }
 
     /// The memory under `len` bytes at `offset`, counted over all segments in order.
-    fn parts(&self, offset: u64, len: u64) -> Result<Vec<Segment>, AccessError> {
+    fn memory(&self, offset: u64, len: u64) -> Result<Vec<Segment>, AccessError> {
         let whole = self.len();
         let end = offset.saturating_add(len);
         if end > whole {
@@ -158,11 +161,11 @@ impl Pinned {
             begins += segment.len;
             (from < to).then(|| segment.part(skip, to - from))
         };
-        Ok(self.segments.iter().filter_map(part).collect())
+        Ok(self.parts.segments.iter().filter_map(part).collect())
     }
 
     fn recorder_of(&self, file: FileId) -> Option<&Written> {
-        self.recorders.iter().find(|(of, _)| *of == file).map(|(_, written)| &**written)
+        self.parts.recorders.iter().find(|(of, _)| *of == file).map(|(_, written)| &**written)
     }
 
     fn record(&self, part: &Segment) {
@@ -174,45 +177,51 @@ impl Pinned {
     /// Says that the device has written the first `bytes` of the segments. A [`Reservation`](crate::Reservation) keeps
     /// those, and zeroes the rest when it is published. Engines call it with each completion.
     pub fn written(&self, bytes: u64) {
-        if self.recorders.is_empty() {
+        if self.parts.recorders.is_empty() {
             return;
         }
-        for part in self.parts(0, bytes.min(self.len())).unwrap_or_default() {
+        for part in self.memory(0, bytes.min(self.len())).unwrap_or_default() {
             self.record(&part);
         }
     }
 
     /// The pool's holder, which made the pins.
     pub fn holder(&self) -> &Arc<Holder> {
-        self.transfer.holder()
+        self.parts.transfer.holder()
     }
 
     /// The pool.
     pub fn pool(&self) -> crate::Pool {
-        crate::Pool::of(&self.pool)
+        crate::Pool::of(&self.parts.pool)
     }
 
     /// Says that an engine has the transfer now: it leaves without the help of this thread, so a blocking operation of
     /// this thread waits for it, instead of refusing to wait for itself.
     pub fn hand_over(&mut self) {
-        self.transfer.hand_over();
+        self.parts.transfer.hand_over();
+    }
+
+    /// Says that this thread has the transfer now, whichever pinned: only with its help does it leave, so a blocking
+    /// operation of this thread refuses to wait for itself.
+    pub fn claim(&mut self) {
+        self.parts.transfer.claim();
     }
 
     /// Says that the transfer is this process's again, with its completion: a blocking operation of the thread that
     /// pinned refuses once more to wait for itself.
     pub fn take_back(&mut self) {
-        self.transfer.take_back();
+        self.parts.transfer.take_back();
     }
 
     /// Says that nobody waits for the completion any more, while the engine still has the transfer and will drop this
     /// when it comes: the pins are in quarantine until then (G8).
     pub fn give_up(&mut self) {
-        self.transfer.give_up();
+        self.parts.transfer.give_up();
     }
 
     /// What a device may do with all of it: [`Access::Write`] only if every range was pinned for that.
     pub fn access(&self) -> Access {
-        match self.writable {
+        match self.parts.writable {
             true => Access::Write,
             false => Access::Read,
         }
@@ -220,18 +229,19 @@ impl Pinned {
 
     /// Gives the pins an engine's label, for listings and for the engine's proof of quiescence.
     pub fn relabel(&mut self, label: Label) {
-        self.transfer.relabel(label);
+        self.parts.transfer.relabel(label);
     }
 
     /// Gives the transfer up: nobody will see its completion. Its blocks stay as they are, in quarantine, until a proof
     /// says that no device reaches them ([`Pool::release`](crate::Pool::release)), or an operator decides (G8).
     pub fn abandon(self) {
-        self.pool.abandon(self.transfer);
+        let Parts { transfer, pool, .. } = *self.parts;
+        pool.abandon(transfer);
     }
 }
 
 impl std::fmt::Debug for Pinned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pinned").field("segments", &self.segments).finish()
+        f.debug_struct("Pinned").field("segments", &self.parts.segments).finish()
     }
 }

@@ -9,17 +9,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pinfold_layout::{Access, Label, LabelError, PinRequest, PinSpec, SpaceError as LayoutSpaceError, Until};
+use pinfold_layout::{Access, Label, LabelError, PinRequest, PinSpec, Until};
+use smallvec::SmallVec;
 
-use crate::error::{PinError, SpaceError};
+use crate::error::PinError;
 use crate::file::{File, OpenFile};
 use crate::lock::read;
+use crate::node::FileMap;
 use crate::pinned::{Pinned, Segment};
 use crate::pool::Shared;
 use crate::reservation::Written;
 
-/// The memory of one want.
-pub(crate) type Resolved = Vec<Segment>;
+/// The memory of one want: in a row, most of the time.
+pub(crate) type Resolved = SmallVec<[Segment; 1]>;
 
 /// One range to be pinned.
 pub(crate) struct Want<'f> {
@@ -45,9 +47,17 @@ impl<'f> Want<'f> {
         if self.range.start >= self.range.end {
             return Err(PinError::BadRange { file, range: self.range.clone() });
         }
-        let len = read(&self.open.body().map).len;
-        match self.range.end > len {
-            true => Err(PinError::PastEnd { file, range: self.range.clone(), len }),
+        self.check_place(&read(&self.open.body().map))
+    }
+
+    /// Refuses what is not there, or not what its token named.
+    fn check_place(&self, map: &FileMap) -> Result<(), PinError> {
+        let (file, range) = (self.open.node.id, self.range.clone());
+        if self.unchanged_since.is_some_and(|generation| map.changes.since(generation, &self.blocks())) {
+            return Err(PinError::Stale { file, range });
+        }
+        match range.end > map.len {
+            true => Err(PinError::PastEnd { file, range, len: map.len }),
             false => Ok(()),
         }
     }
@@ -67,7 +77,7 @@ impl<'f> Want<'f> {
                 return Ok(segments);
             }
             let file = self.open.node.id;
-            self.open.populate(self.blocks()).map_err(|source| PinError::Space { file, source })?;
+            self.open.populate(self.blocks()).map_err(|source| PinError::space(file, source))?;
         }
     }
 
@@ -75,13 +85,8 @@ impl<'f> Want<'f> {
     fn look_up(&self) -> Result<Option<Resolved>, PinError> {
         let (pool, file) = (&self.open.pool, self.open.node.id);
         let map = read(&self.open.body().map);
-        if self.range.end > map.len {
-            return Err(PinError::PastEnd { file, range: self.range.clone(), len: map.len });
-        }
-        if self.unchanged_since.is_some_and(|generation| map.changes.since(generation, &self.blocks())) {
-            return Err(PinError::Stale { file, range: self.range.clone() });
-        }
-        let mut segments = Vec::with_capacity(1);
+        self.check_place(&map)?;
+        let mut segments = Resolved::new();
         for piece in map.extents.pieces(self.blocks()) {
             let Some(run) = piece.run.filter(|run| run.written || self.recorder.is_some()) else { return Ok(None) };
             let bytes = pool.block.to_bytes(&(piece.at..piece.end()));
@@ -142,11 +147,8 @@ impl<'f> Pinning<'f> {
         self.check()?;
         loop {
             match self.pin_once(Some(until)) {
-                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
-                    let waited = self.pool().wait_for_space(asked, until);
-                    waited.map_err(|source| PinError::Space { file, source })?;
-                }
-                ended => return ended,
+                Ok(pinned) => return Ok(pinned),
+                Err(error) => self.pool().wait_if_full(error, until)?,
             }
         }
     }
@@ -171,11 +173,8 @@ impl<'f> Pinning<'f> {
             let resolve = |index| self.want(index).resolve();
             let (transfer, resolved) = self.pool().holder.transfer_async(&requests, resolve).await?;
             match self.assemble(transfer, resolved) {
-                Err(PinError::Space { file, source: SpaceError::Full(asked) }) => {
-                    let waited = self.pool().space_async(asked).await;
-                    waited.map_err(|source| PinError::Space { file, source })?;
-                }
-                ended => return ended,
+                Ok(pinned) => return Ok(pinned),
+                Err(error) => self.pool().wait_if_full_async(error).await?,
             }
         }
     }
@@ -247,17 +246,5 @@ impl<'f> Pinning<'f> {
             pinned.add(want, resolved?);
         }
         Ok(pinned)
-    }
-}
-
-impl SpaceError {
-    /// What a wait for space that pins keep ended with.
-    pub(crate) fn waiting(asked: crate::NoSpace, error: LayoutSpaceError) -> Self {
-        match error {
-            LayoutSpaceError::Busy { pin, .. } => Self::TimedOut { space: asked, pin },
-            LayoutSpaceError::Interrupted => Self::Interrupted,
-            LayoutSpaceError::Deadlock(pin) => Self::Deadlock(pin),
-            _ => Self::Full(asked),
-        }
     }
 }

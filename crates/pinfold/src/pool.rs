@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use pinfold_layout::{Area, AreaOptions, Holder, OperatorDecision, PinInfo, Quiescent, ReleaseError, Transfer};
@@ -113,6 +113,7 @@ impl PoolOptions {
             host: this_host(),
             block,
             zero,
+            pinned_by_others: AtomicBool::new(self.shared),
             base: region.bytes(0..0).map_or(0, |start| start.address()),
             allocator: Allocator::new(&region, block, area.busy_extents()),
             nodes: Nodes::default(),
@@ -146,6 +147,9 @@ pub(crate) struct Shared {
     pub(crate) host: [u8; 16],
     pub(crate) block: BlockSize,
     zero: Option<Arc<dyn Zero>>,
+    /// Whether files may be pinned by other processes, or by who was given the layout area, and not through their
+    /// handles alone.
+    pub(crate) pinned_by_others: AtomicBool,
     /// The address of the region's first byte, for devices.
     pub(crate) base: u64,
     pub(crate) allocator: Allocator,
@@ -184,11 +188,13 @@ impl Pool {
 
     /// The layout area: to invite other processes, and to look at what is below.
     pub fn area(&self) -> &Area {
+        self.shared.others_pin();
         &self.shared.area
     }
 
     /// The holder of this process's pins.
     pub fn holder(&self) -> &Arc<Holder> {
+        self.shared.others_pin();
         &self.shared.holder
     }
 
@@ -224,6 +230,15 @@ impl Pool {
     }
 }
 
+/// Whether two handles are of one pool.
+impl PartialEq for Pool {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Pool {}
+
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("stats", &self.stats()).finish()
@@ -231,6 +246,13 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Shared {
+    /// From here on pins may be made that no handle of a file knows of.
+    fn others_pin(&self) {
+        // ORDER: relaxed; whoever pins so has looked up his blocks after this, under the map's lock, and it is read
+        // under that lock.
+        self.pinned_by_others.store(true, Ordering::Relaxed);
+    }
+
     /// A new node, in the table.
     pub(crate) fn new_node(&self, kind: Kind) -> Arc<Node> {
         // ORDER: relaxed; only that no number is given twice matters.
@@ -312,7 +334,10 @@ impl Nodes {
 
     /// Every node there is, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Node>> {
-        self.shards.iter().flat_map(|shard| lock(shard).values().filter_map(Weak::upgrade).collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).values().filter_map(Weak::upgrade).collect::<Vec<_>>())
+            .collect()
     }
 }
 

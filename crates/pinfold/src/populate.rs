@@ -78,7 +78,9 @@ impl OpenFile {
         let taken: Result<_, _> = holes.iter().map(|hole| self.take_for_one(hole)).collect();
         taken.map_err(|error| match error {
             // What was taken for the holes before it is free again: it is all of them that it is too little for.
-            SpaceError::Full(_) => SpaceError::Full(self.pool.allocator.no_space(holes.iter().map(|hole| hole.len).sum())),
+            SpaceError::Full(_) => {
+                SpaceError::Full(self.pool.allocator.no_space(holes.iter().map(|hole| hole.len).sum()))
+            }
             error => error,
         })
     }

@@ -104,7 +104,8 @@ impl Pool {
         let busy = shared.allocator.busy().stats();
         let (free, longest) = shared.allocator.free();
         let nodes = shared.nodes.all();
-        let in_files: u64 = nodes.iter().filter_map(|node| node.file()).map(|body| read(&body.map).extents.blocks()).sum();
+        let in_files: u64 =
+            nodes.iter().filter_map(|node| node.file()).map(|body| read(&body.map).extents.blocks()).sum();
         let bytes = |blocks: u64| shared.block.offset(blocks);
         Stats {
             block_size: shared.block.bytes(),

@@ -219,7 +219,7 @@ impl Reservation {
         for gap in self.written.gaps(0..self.len()).into_iter().chain(behind) {
             let first = pieces.partition_point(|piece| block.offset(piece.end()) <= gap.start);
             for piece in pieces[first..].iter().take_while(|piece| block.offset(piece.at) < gap.end) {
-                let Some(run) = piece.run.filter(|run| !run.written) else { continue };
+                let Some(run) = piece.run else { continue };
                 let bytes = block.to_bytes(&(piece.at..piece.end()));
                 let place = |offset: u64| block.offset(run.block) + (offset - bytes.start);
                 open.pool.zero_bytes(place(gap.start.max(bytes.start))..place(gap.end.min(bytes.end)))?;

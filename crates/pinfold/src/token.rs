@@ -150,7 +150,8 @@ impl Redeemed {
 /// This boot of this machine.
 pub(crate) fn this_host() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: Vec<u8> = text.bytes().filter_map(|byte| (byte as char).to_digit(16)).map(|digit| digit as u8).collect();
+    let digits: Vec<u8> =
+        text.bytes().filter_map(|byte| (byte as char).to_digit(16)).map(|digit| digit as u8).collect();
     let mut host = [0; 16];
     for (to, pair) in host.iter_mut().zip(digits.chunks_exact(2)) {
         *to = pair[0] << 4 | pair[1];

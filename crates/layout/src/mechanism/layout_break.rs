@@ -251,6 +251,8 @@ impl LayoutBreak {
     }
 
     fn busy(&self, way: &InTheWay) -> BreakError {
+        // What is said of it should be true: its holder may have died since somebody looked.
+        self.owner.reap_if_dead(&way.member);
         BreakError::Busy(Box::new(self.owner.describe(&way.member, &way.pin)))
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::sync::Ordering;
+use crate::sync::{Ordering, ThisThread};
 
 use super::error::UnpinError;
 use super::fences::{self, Site};
@@ -191,6 +191,17 @@ impl Holder {
         slot.state.store(state.without(Flags::HANDED_OVER).0, Ordering::Release);
         // SAFETY: as in `slot_of`.
         self.left(unsafe { held.cell.get() }, generation);
+    }
+
+    /// Notes that the running thread has a pin that is held, and not the one that made it.
+    pub(crate) fn claim(&self, held: &Held) {
+        let since = &self.slot_of(held).since;
+        let (before, mask) = (since.load(Ordering::Relaxed), (1 << THREAD_BITS) - 1);
+        let now = before & !mask | u64::from(ThisThread::get().number);
+        if now != before {
+            // ORDER: relaxed; a break of this thread comes after it, and to those of others either thread is another.
+            since.store(now, Ordering::Relaxed);
+        }
     }
 
     /// Gives a pin that is held another label.

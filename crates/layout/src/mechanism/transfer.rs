@@ -98,7 +98,15 @@ impl Transfer {
         self.handed_over = true;
     }
 
-    /// Says that the transfer is its caller's again: a blocking break by the thread that made it refuses once more to
+    /// Says that this thread has the transfer now, whichever made it: only with its help does it leave, so a blocking break
+    /// by this thread refuses to wait for itself.
+    pub fn claim(&mut self) {
+        if self.holder.clock.is_of_this_process() {
+            self.pins.iter().for_each(|held| self.holder.claim(held));
+        }
+    }
+
+    /// Says that the transfer is its caller's again: a blocking break by the thread that had it refuses once more to
     /// wait for itself. One that waits already looks again.
     pub fn take_back(&mut self) {
         if self.holder.clock.is_of_this_process() {

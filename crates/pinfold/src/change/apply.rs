@@ -137,7 +137,8 @@ impl Change<'_> {
     fn zero_blocks(&self, idle: Idle<'_>, range: &Range<u64>) -> Result<(), ChangeError> {
         let open = &self.file.open;
         let blocks = open.pool.block.inward(range);
-        let in_use = self.policy == Policy::Detach && open.pool.area.first_busy(open.layout()?, blocks.clone()).is_some();
+        let in_use =
+            self.policy == Policy::Detach && open.pool.area.first_busy(open.layout()?, blocks.clone()).is_some();
         let keeps = |piece: &Piece| piece.run.is_some() && !in_use;
         let (kept, replaced): (Vec<Piece>, Vec<Piece>) =
             read(&open.body().map).extents.pieces(blocks.clone()).partition(keeps);
@@ -179,7 +180,9 @@ impl Change<'_> {
     }
 
     fn insert(&self, idle: Idle<'_>, at: u64, len: u64) -> Result<(), ChangeError> {
+        // It may have been cut, or have grown, since it was planned.
         self.check_inside(&(at..at))?;
+        self.check_len(self.file.len().saturating_add(len))?;
         let open = &self.file.open;
         let (first, by) = (open.pool.block.floor(at), open.pool.block.floor(len));
         idle.commit(|| {
@@ -197,7 +200,8 @@ impl Change<'_> {
         let (ours, theirs) = (&self.file.open, &other.open);
         let block = ours.pool.block;
         self.check_exchange(range, other, &(at..at + (range.end - range.start)))?;
-        let (here, there) = (block.outward(range), block.floor(at)..block.floor(at) + block.floor(range.end - range.start));
+        let (here, there) =
+            (block.outward(range), block.floor(at)..block.floor(at) + block.floor(range.end - range.start));
         idle.commit(|| {
             if ours.node.id == theirs.node.id {
                 return ours.changing(|map| exchange_in_one(map, &here, &there));

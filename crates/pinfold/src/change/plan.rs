@@ -100,7 +100,12 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn check_exchange(&self, ours: &Range<u64>, other: &File, theirs: &Range<u64>) -> Result<(), ChangeError> {
+    pub(super) fn check_exchange(
+        &self,
+        ours: &Range<u64>,
+        other: &File,
+        theirs: &Range<u64>,
+    ) -> Result<(), ChangeError> {
         let (file, pool) = (self.file.id(), &self.file.open.pool);
         let refuse = |why| Err(ChangeError::Exchange { file, other: other.id(), why });
         if !Arc::ptr_eq(pool, &other.open.pool) {

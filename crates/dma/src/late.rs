@@ -139,7 +139,8 @@ impl LateRequest {
         self
     }
 
-    fn what(&self) -> What {
+    /// What it is, in words.
+    pub fn what(&self) -> What {
         let (verb, access) = match self.does {
             Does::Fill(_) => ("fill", Access::Write),
             Does::Drain(_) => ("drain", Access::Read),

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::status;
+
+/// Files in a pool of memory, into which devices may DMA, and that can be truncated under them.
+#[derive(Parser, Debug)]
+#[command(name = "pinfold", version, after_help = status::HELP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Brings a real file in by DMA, and truncates, punches, unlinks and kills while transfers are in flight.
+    Demo(Demo),
+    /// Devices against every operation that frees or moves blocks, for a while: nothing may be found.
+    Torture(Torture),
+    /// Measures the speed table: each row a ratio to what a user would have instead, in the same run.
+    Bench(Bench),
+    /// What the demo starts as its second process.
+    #[command(hide = true)]
+    DemoGuest,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = status::HELP)]
+pub(crate) struct Demo {
+    /// The file to bring in; a large one of this machine if none is given.
+    ///
+    /// A small file is brought in repeatedly, of a large one its first part. It is only read.
+    pub(crate) file: Option<PathBuf>,
+    /// Tells the same as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = status::HELP)]
+pub(crate) struct Torture {
+    /// For how long.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400 * 30))]
+    pub(crate) seconds: u64,
+    /// How many threads make operations; as many as there are cores if none is given.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// What the choices of every thread follow from. How the threads meet does not.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Whether what frees blocks waits for transfers, or leaves them what they reach.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) policy: Policy,
+    /// Which device moves the bytes.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) engine: Engine,
+    /// Tortures a plain store that frees without looking: its corruption has to be found.
+    #[arg(long)]
+    pub(crate) baseline: bool,
+    /// Where the scratch file is made, which loses its name at once; the current directory or /var/tmp if none is given.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// The report as a JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is done with transfers in the way.
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+pub(crate) enum Policy {
+    /// Every operation waits for them.
+    Wait,
+    /// Every operation leaves them what they reach, parked.
+    Detach,
+    /// Each operation does one or the other.
+    #[default]
+    Both,
+}
+
+/// Which device.
+#[derive(ValueEnum, Clone, Copy, Debug, Default)]
+pub(crate) enum Engine {
+    /// A real one where there is one, or else the late one.
+    #[default]
+    Auto,
+    /// io_uring, with direct I/O to the scratch file.
+    Real,
+    /// One made of a thread, which completes late.
+    Late,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = status::HELP)]
+pub(crate) struct Bench {
+    /// Only these rows of the table.
+    #[arg(long = "row", value_name = "N", num_args = 1.., value_delimiter = ',', value_parser = crate::bench::row)]
+    pub(crate) rows: Vec<u32>,
+    /// The table as a JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A few short rounds, to see that everything runs: the ratios say nothing then.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Where the scratch file lies from which a device reads; the directory for temporary files if none is given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+}

@@ -1,0 +1,173 @@
+//! The subject: a pinfold pool.
+
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use pinfold::{Access, ChangeError, File, Pinned, Policy, Pool, Publish, Region, Rename, Reservation, Until};
+use rustix::io::Errno;
+
+use super::{Form, InUse, Refused, Store};
+use crate::error::TortureError;
+use crate::log::Change;
+
+pub(crate) struct Guarded {
+    pool: Pool,
+}
+
+impl Guarded {
+    /// A pool on a new memfd of `len` bytes.
+    pub(crate) fn new(len: u64) -> Result<Self, TortureError> {
+        Ok(Self { pool: Pool::new(Region::memfd(len)?)? })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl Store for Guarded {
+    type File = File;
+    type Reservation = Reservation;
+
+    const NAME: &'static str = "pinfold";
+    const WAITS: bool = true;
+
+    fn create(&self, name: &str) -> Result<File, Refused> {
+        self.pool.create(name).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn unlink(&self, name: &str) -> Result<(), Refused> {
+        self.pool.unlink(name).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Refused> {
+        self.pool.rename(from, to, Rename::Replace).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn pin(&self, file: &File, range: Range<u64>, access: Access, form: Form) -> Result<Pinned, Refused> {
+        let pinning = file.pin(range, access);
+        let pinned = match form {
+            Form::Wait => pinning.wait(),
+            Form::For(time) => pinning.until(Until::after(time)),
+            Form::Try => pinning.try_now(),
+            Form::Async => block_on(pinning.wait_async()),
+        };
+        pinned.map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn extend(&self, pinned: &mut Pinned, file: &File, range: Range<u64>, access: Access) -> Result<(), Refused> {
+        pinned.extend(file, range, access).map(drop).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn change(&self, file: &File, change: &Change, policy: Policy, form: Form) -> Result<(), Refused> {
+        let change = match change {
+            Change::Truncate { len } => file.truncate(*len),
+            Change::Punch(range) => file.punch(range.clone()),
+            Change::Zero(range) => file.zero(range.clone()),
+            Change::Collapse(range) => file.collapse(range.clone()),
+            Change::Insert { at, len } => file.insert(*at, *len),
+            Change::Swap { range, at } => file.exchange(range.clone(), file, *at),
+        };
+        make(change.policy(policy), form)
+    }
+
+    fn exchange(&self, one: (&File, Range<u64>), other: (&File, u64), form: Form) -> Result<(), Refused> {
+        make(one.0.exchange(one.1, other.0, other.1), form)
+    }
+
+    fn allocate(&self, file: &File, range: Range<u64>) -> Result<(), Refused> {
+        file.allocate(range).try_now().map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn read_at(&self, file: &File, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
+        file.read_at(offset, to).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn write_at(&self, file: &File, offset: u64, from: &[u8]) -> Result<(), Refused> {
+        file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn reserve(&self, len: u64) -> Result<Reservation, Refused> {
+        match self.pool.reserve(len).wait().map_err(|error| refused(error.errno(), &error)) {
+            Err(Refused::Deadlock) => block_on(self.pool.reserve(len).wait_async()),
+            reserved => return reserved,
+        }
+        .map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn pin_reserved(&self, reservation: &Reservation, range: Range<u64>) -> Result<Pinned, Refused> {
+        reservation.pin(range).wait().map_err(|error| refused(error.errno(), &error))
+    }
+
+    fn publish(&self, mut reservation: Reservation, name: &str) -> Result<File, Refused> {
+        loop {
+            let unpublished = match reservation.publish_until(name, Publish::Replace, Until::done()) {
+                Ok(file) => return Ok(file),
+                Err(unpublished) => unpublished,
+            };
+            match refused(unpublished.errno(), &unpublished) {
+                // A completion came just now, and the thread that takes completions has not let go of its pin yet.
+                Refused::Deadlock => reservation = unpublished.reservation,
+                other => return Err(other),
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn explain(&self) -> String {
+        let pins = self.pool.pins().into_iter().map(|pin| format!("pin: {pin}"));
+        let breaks = self.pool.breaks().into_iter().map(|running| match running.behind {
+            Some(pin) => format!("break of {:?}, behind {pin}", running.ranges),
+            None => format!("break of {:?}", running.ranges),
+        });
+        pins.chain(breaks).collect::<Vec<_>>().join("; ")
+    }
+
+    fn in_use(&self) -> InUse {
+        let stats = self.pool.stats();
+        InUse { pins: stats.pins, bytes: stats.total - stats.free }
+    }
+}
+
+fn make(change: pinfold::Change<'_>, form: Form) -> Result<(), Refused> {
+    let made = match form {
+        Form::Wait => change.wait(),
+        Form::For(time) => change.until(Until::after(time)),
+        Form::Try => change.try_now(),
+        Form::Async => block_on(change.wait_async()),
+    };
+    made.map_err(|error: ChangeError| refused(error.errno(), &error))
+}
+
+fn refused(errno: i32, error: &dyn std::error::Error) -> Refused {
+    match Errno::from_raw_os_error(errno) {
+        Errno::BUSY => Refused::Busy,
+        Errno::TIMEDOUT => Refused::TimedOut,
+        Errno::NOSPC => Refused::NoSpace,
+        Errno::NXIO => Refused::PastEnd,
+        Errno::DEADLK => Refused::Deadlock,
+        _ => Refused::Other(error.to_string()),
+    }
+}
+
+/// Runs one future to its end on this thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The harness finds what it is there to find: the load runs against stores with one fault each.
+
+mod broken;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::device::Late;
+use crate::load::Scale;
+use crate::run::{Chosen, torture};
+use crate::{Options, Policies, Report, ViolationKind};
+use broken::{Broken, Fault};
+
+/// One load at a time: they would slow each other down.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A load with the late device, which ends with the first violations, or after a while without one.
+fn tortured(fault: Fault, policies: Policies) -> Report {
+    let _alone = alone();
+    let scale = Scale::of(2);
+    // What is lost is counted at the end.
+    let time = Duration::from_secs(if fault == Fault::LosesBlocks { 1 } else { 20 });
+    let patience = Duration::from_secs(if fault == Fault::Hangs { 1 } else { 30 });
+    let options = Options { time, threads: 2, seed: 1, policies, patience, ..Options::default() };
+    let chosen = Chosen { device: Arc::new(Late::start().unwrap()), no_real_device: None };
+    torture(Broken::new(scale.bytes, fault), chosen, scale, &options, &|_| ()).unwrap()
+}
+
+fn finds(fault: Fault, policies: Policies, kinds: &[ViolationKind]) {
+    let report = tortured(fault, policies);
+    let found = report.violations.iter().any(|violation| kinds.contains(&violation.kind));
+    assert!(found, "none of {kinds:?} was found:\n{report}");
+}
+
+#[test]
+fn torture_finds_a_store_that_unpins_too_early() {
+    finds(Fault::UnpinsTooEarly, Policies::Detach, &[ViolationKind::Corruption, ViolationKind::TooEarly]);
+}
+
+#[test]
+fn torture_finds_a_store_that_does_not_wait() {
+    finds(Fault::DoesNotWait, Policies::Wait, &[ViolationKind::TooEarly]);
+}
+
+#[test]
+fn torture_finds_a_store_that_lets_newcomers_past_a_break() {
+    finds(Fault::LetsNewcomersPast, Policies::Wait, &[ViolationKind::NotKeptOut]);
+}
+
+#[test]
+fn torture_finds_a_store_that_is_busy_for_nothing() {
+    finds(Fault::BusyForNothing, Policies::Both, &[ViolationKind::NotLetThrough]);
+}
+
+#[test]
+fn torture_finds_a_store_that_does_not_zero() {
+    finds(Fault::DoesNotZero, Policies::Both, &[ViolationKind::Corruption]);
+}
+
+#[test]
+fn torture_finds_a_store_that_hangs() {
+    finds(Fault::Hangs, Policies::Both, &[ViolationKind::Hang]);
+}
+
+#[test]
+fn torture_finds_a_store_that_loses_blocks() {
+    finds(Fault::LosesBlocks, Policies::Both, &[ViolationKind::Leak]);
+}

@@ -19,7 +19,7 @@ fn the_taste_in_the_readme_works() -> Result<(), Box<dyn std::error::Error>> {
 
     assert_eq!(file.truncate(1 << 20).try_now().unwrap_err().errno(), libc::EBUSY);
     file.truncate(1 << 20).detach().wait()?;
-    filling.wait()?.whole()?;
+    drop(filling.wait()?.whole()?);
     assert_eq!((file.len(), pool.stats().parked, pool.stats().pins), (1 << 20, 0, 0));
 
     let reservation = pool.reserve(4096).try_now()?;

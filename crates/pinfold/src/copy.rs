@@ -45,6 +45,14 @@ impl Pieces {
     }
 }
 
+/// Where a step of a write has to lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Anywhere,
+    /// It goes on where the file ends, while it is written.
+    AtTheEnd,
+}
+
 /// What is seen of a file under a pin.
 struct Seen {
     len: u64,
@@ -91,10 +99,28 @@ impl File {
     /// As [`File::write_at`].
     pub fn append(&self, from: &[u8]) -> Result<u64, CopyError> {
         let _longer = lock(&self.open.body().extend);
-        let offset = self.len();
-        self.end_of(offset, from.len() as u64)?;
-        self.open.write_all(offset, from)?;
-        Ok(offset)
+        let end = self.len();
+        self.end_of(end, from.len() as u64)?;
+        self.open.prepare(end, from.len() as u64)?;
+        let mut begins = None;
+        for step in from.chunks(COPY_MAX as usize) {
+            let at = self.append_step(step)?;
+            begins.get_or_insert(at);
+        }
+        self.open.node.touch();
+        Ok(begins.unwrap_or(end))
+    }
+
+    /// Where it lies. The end moves without `extend` where blocks are put in or taken out before it: then it is looked
+    /// for again.
+    fn append_step(&self, from: &[u8]) -> Result<u64, CopyError> {
+        loop {
+            let end = self.len();
+            self.end_of(end, from.len() as u64)?;
+            if self.open.write_step(end, from, Where::AtTheEnd)? {
+                return Ok(end);
+            }
+        }
     }
 
     /// Copies a range of bytes to `to`, beginning at `at`: what is shared between files elsewhere (`FICLONERANGE`) is a
@@ -194,25 +220,35 @@ impl OpenFile {
 
     /// Writes all of `from`; the caller holds `extend` if the file ends before.
     pub(crate) fn write_all(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
-        if from.len() as u64 > COPY_MAX {
-            self.check_reach()?;
-            // All blocks first, so that a lack of space is found before anything is written.
-            self.set_aside_pinned(&(offset..offset + from.len() as u64)).map_err(self.no_space())?;
-        }
+        self.prepare(offset, from.len() as u64)?;
         let mut at = offset;
         for step in from.chunks(COPY_MAX as usize) {
-            self.write_step(at, step)?;
+            self.write_step(at, step, Where::Anywhere)?;
             at += step.len() as u64;
         }
         self.node.touch();
         Ok(())
     }
 
-    fn write_step(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+    /// Of a write of more than one step, all blocks are taken first: so a lack of space is found before anything is
+    /// written.
+    fn prepare(&self, offset: u64, len: u64) -> Result<(), CopyError> {
+        if len <= COPY_MAX {
+            return Ok(());
+        }
+        self.check_reach()?;
+        self.set_aside_pinned(&(offset..offset + len)).map_err(self.no_space())
+    }
+
+    /// False, and nothing is written, if the file does not end where it was to go on.
+    fn write_step(&self, offset: u64, from: &[u8], place: Where) -> Result<bool, CopyError> {
         let bytes = offset..offset + from.len() as u64;
         let blocks = self.pool.block.outward(&bytes);
         let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
         let seen = pin.resolved();
+        if place == Where::AtTheEnd && seen.len != offset {
+            return Ok(false);
+        }
         if seen.pieces.as_slice().iter().all(|piece| piece.written().is_some()) {
             self.copy_to_pieces(seen.pieces.as_slice(), &bytes, from)?;
         } else {
@@ -223,7 +259,7 @@ impl OpenFile {
             let mut map = write(&self.body().map);
             map.len = map.len.max(bytes.end);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn copy_to_pieces(&self, pieces: &[Piece], bytes: &Range<u64>, from: &[u8]) -> Result<(), CopyError> {

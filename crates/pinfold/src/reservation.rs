@@ -268,6 +268,6 @@ mod tests {
 
     #[test]
     fn nothing_written_is_one_gap() {
-        assert_eq!(Written::default().gaps(0..4096), [0..4096]);
+        assert_eq!(Written::default().gaps(0..4096), vec![Range { start: 0, end: 4096 }]);
     }
 }

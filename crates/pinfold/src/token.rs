@@ -96,7 +96,7 @@ impl File {
 
     /// What a holder in another process needs to pin this file itself ([`Area::invite`](pinfold_layout::Area::invite),
     /// [`Holder::layout`](pinfold_layout::Holder::layout)). Its ranges are in blocks of the pool. Good while the file is open
-    /// here: after that, a pin gets `ESTALE`.
+    /// here: later pins get `ESTALE`, or, for a while, keep nothing.
     ///
     /// Such a pin keeps blocks in place, and knows neither where they are nor whether there are any: once it is in, the
     /// owner can say so ([`File::extents`]), and that stays true until it is gone.
@@ -160,3 +160,32 @@ pub(crate) fn this_host() -> [u8; 16] {
 }
 
 const _: () = assert!(Token::LEN == 8 + 16 + 16 + 4 * 8);
+
+#[cfg(test)]
+mod tests {
+    use pinfold_layout::{Holder, PinSpec, Until};
+    use pinfold_region::Region;
+
+    use crate::PoolOptions;
+
+    use super::*;
+
+    #[test]
+    fn g1_blocks_that_a_guest_pinned_by_a_layout_token_are_parked_when_their_file_goes() {
+        let pool = PoolOptions::new().shared(true).create(Region::memfd(1 << 20).unwrap()).unwrap();
+        let file = pool.create("/shared").unwrap();
+        file.allocate(0..65536).try_now().unwrap();
+        let [header, segment] = pool.area().invite(std::process::id()).unwrap().into_fds();
+        let guest = Holder::join(header, segment).unwrap();
+
+        let layout = guest.layout(file.layout_token().unwrap()).unwrap();
+        let spec = PinSpec::device(Access::Write);
+        let pin = guest.pin(&layout, 0..16, spec, Until::done(), || file.extents()).unwrap();
+        assert_eq!(pin.resolved().iter().map(|extent| extent.len).sum::<u64>(), 65536);
+        pool.unlink("/shared").unwrap();
+        drop(file);
+        assert_eq!(pool.stats().parked, 65536);
+        drop(pin);
+        assert_eq!(pool.stats().parked, 0);
+    }
+}

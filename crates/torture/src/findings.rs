@@ -64,12 +64,16 @@ pub struct Violation {
     pub what: String,
     /// How long after the start.
     pub after: Duration,
+    /// For corruption, what last happened to that sector of the file: when by the file's own clock, to what that was called
+    /// when, and what.
+    pub history: Vec<String>,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, what, after } = self;
-        write!(f, "{} ({}) after {:.3} s: {what}", kind.name(), kind.guarantee(), after.as_secs_f64())
+        let Self { kind, what, after, history } = self;
+        write!(f, "{} ({}) after {:.3} s: {what}", kind.name(), kind.guarantee(), after.as_secs_f64())?;
+        history.iter().try_for_each(|line| write!(f, "\n      {line}"))
     }
 }
 
@@ -93,11 +97,15 @@ impl Findings {
     }
 
     pub(crate) fn add(&self, kind: ViolationKind, what: String) {
+        self.add_with(kind, what, Vec::new());
+    }
+
+    pub(crate) fn add_with(&self, kind: ViolationKind, what: String, history: Vec<String>) {
         let mut told = lock(&self.told);
         // ORDER: relaxed; a count for people, and the lock is held.
         self.count.fetch_add(1, Ordering::Relaxed);
         if told.len() < TOLD_MAX {
-            told.push(Violation { kind, what, after: self.began.elapsed() });
+            told.push(Violation { kind, what, after: self.began.elapsed(), history });
         }
         if kind == ViolationKind::Hang {
             // ORDER: relaxed; as `stop`.

@@ -127,7 +127,7 @@ impl Report {
         if descriptors > 0 {
             let what = format!("{descriptors} more descriptors are open than before the run");
             self.violations_in_all += 1;
-            self.violations.push(Violation { kind: ViolationKind::Leak, what, after: self.time });
+            self.violations.push(Violation { kind: ViolationKind::Leak, what, after: self.time, history: Vec::new() });
         }
     }
 
@@ -136,9 +136,10 @@ impl Report {
         let operations = self.operations.iter().map(|(kind, counts)| {
             json!({ "kind": kind.name(), "made": counts.made, "raced": counts.raced, "refused": counts.refused })
         });
-        let violations = self.violations.iter().map(|Violation { kind, what, after }| {
+        let violations = self.violations.iter().map(|Violation { kind, what, after, history }| {
             let guarantee = kind.guarantee();
-            json!({ "kind": kind.name(), "guarantee": guarantee, "what": what, "after_s": after.as_secs_f64() })
+            let after = after.as_secs_f64();
+            json!({ "kind": kind.name(), "guarantee": guarantee, "what": what, "after_s": after, "history": history })
         });
         json!({
             "as_it_should_be": self.is_as_it_should_be(),

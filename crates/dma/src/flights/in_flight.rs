@@ -18,8 +18,9 @@ use super::{Driver, Ended};
 /// A transfer that a device has. Ask it for its completion in one of four forms: [`wait`](InFlight::wait),
 /// [`until`](InFlight::until), [`try_now`](InFlight::try_now), or as a future of no particular runtime.
 ///
-/// Whoever waits takes in the completions of all transfers of the engine. So a thread that submits, and then sleeps in a
-/// truncate of the very range, waits for itself, unless another thread waits too, or the engine has a thread of its own.
+/// Whoever waits takes in the completions of all transfers of the engine. So a thread that submits, and then blocks in a
+/// truncate of the very range, would wait for itself, and is told so (`EDEADLK`), unless another thread waits for the
+/// transfer, or the engine has a thread of its own.
 ///
 /// Dropping it cancels the transfer and waits until it has ended, but no longer than the engine's patience: then its pins
 /// stay, in quarantine, until it does end or the engine proves that it cannot any more (G8).

@@ -58,6 +58,13 @@ impl Lead {
         matches!(self.by, By::Nobody)
     }
 
+    /// Whoever waits leads again.
+    pub(crate) fn release(&mut self) {
+        if matches!(self.by, By::Attendant(_)) {
+            self.by = By::Waiters;
+        }
+    }
+
     /// Only this thread leads from here on.
     pub(crate) fn reserve(&mut self, attendant: &Arc<Parker>) {
         if matches!(self.by, By::Waiters) {

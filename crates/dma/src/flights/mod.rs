@@ -354,9 +354,31 @@ impl Flights {
         (table, woke.into())
     }
 
+    /// Keeps the lead for a thread of the engine that is about to call [`Flights::attend`]. From here on every completion
+    /// is taken in, whoever waits or does not.
+    pub(crate) fn reserve_lead(&self, driver: &dyn Driver) -> Arc<Parker> {
+        let attendant = Arc::<Parker>::default();
+        let mut table = self.lock();
+        table.lead.reserve(&attendant);
+        table.attend_all();
+        let taken = table.lead.taken;
+        drop(table);
+        if taken {
+            driver.interrupt();
+        }
+        attendant
+    }
+
+    /// There will be no such thread: whoever waits leads, as before.
+    pub(crate) fn release_lead(&self) {
+        let mut table = self.lock();
+        table.lead.release();
+        table.lead.pass_on();
+    }
+
     /// Leads until [`Flights::stop_driving`]: for the thread of an engine that serves futures, and what nobody waits for.
-    pub(crate) fn attend(&self, driver: &dyn Driver) {
-        while !self.take_lead_for_good(driver) {}
+    pub(crate) fn attend(&self, driver: &dyn Driver, me: &Parker) {
+        while !self.take_lead_for_good(me) {}
         while !self.lock().lead.is_stopped() {
             driver.drive(Some(Until::done()));
         }
@@ -366,17 +388,14 @@ impl Flights {
     }
 
     /// Takes the lead, or sleeps until the thread that has it leaves it.
-    fn take_lead_for_good(&self, driver: &dyn Driver) -> bool {
-        let me = Parker::prepare();
+    fn take_lead_for_good(&self, me: &Parker) -> bool {
+        me.forget_news();
         let mut table = self.lock();
-        table.lead.reserve(&me);
-        table.attend_all();
         if !table.lead.taken {
             table.lead.taken = true;
             return true;
         }
         drop(table);
-        driver.interrupt();
         me.park(Until::done());
         false
     }

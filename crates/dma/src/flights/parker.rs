@@ -39,9 +39,15 @@ impl Parker {
         }
         // A thread that is ending may have lost its own.
         let parker = MINE.try_with(Arc::clone).unwrap_or_default();
-        // ORDER: relaxed; who unparks learns of it under the table's lock, which is taken after this.
-        parker.news.store(NONE, Ordering::Relaxed);
+        parker.forget_news();
         parker
+    }
+
+    /// There is no news yet. Called before the thread looks for itself.
+    pub(crate) fn forget_news(&self) {
+        // ORDER: relaxed; who unparks does so, or has changed what the thread looks at, under the table's lock, which the
+        // thread takes after this.
+        self.news.store(NONE, Ordering::Relaxed);
     }
 
     /// Sleeps until there is news, or as long as `until` says.

@@ -19,12 +19,15 @@ impl Shared {
     /// Starts the thread that takes completions while nobody waits, unless it runs, or the ring is at its end.
     pub(super) fn start_attendant(&self) -> io::Result<()> {
         let mut attendant = lock(&self.attendant);
+        // ORDER: relaxed; `join_attendant` takes the lock after the flag was set, and finds what was started before.
         if attendant.is_some() || !self.flights.is_of_this_process() || self.closing.load(Ordering::Relaxed) {
             return Ok(());
         }
         let Some(shared) = self.this.upgrade() else { return Ok(()) };
+        let lead = self.flights.reserve_lead(self);
         let thread = thread::Builder::new().name("pinfold-uring".to_owned());
-        *attendant = Some(thread.spawn(move || shared.flights.attend(&*shared))?);
+        let started = thread.spawn(move || shared.flights.attend(&*shared, &lead));
+        *attendant = Some(started.inspect_err(|_| self.flights.release_lead())?);
         Ok(())
     }
 

@@ -135,6 +135,33 @@ fn appends_of_many_threads_are_atomic_and_lose_nothing() {
 }
 
 #[test]
+fn appends_go_to_the_end_while_blocks_are_put_in_and_taken_out_before_it() {
+    const APPENDS: usize = 400;
+    // More than one step of a copy now and then.
+    let len_of = |index: usize| if index % 100 == 99 { 2 * MIB as usize + 5 } else { 3001 };
+    let mark_of = |index: usize| (index % 250) as u8 + 1;
+    let pool = pool_of(64 * MIB);
+    let file = filled(&pool, "/log", 2 * BLOCK, 0xFF);
+    thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            (0..APPENDS).for_each(|index| assert!(file.append(&vec![mark_of(index); len_of(index)]).is_ok()));
+        });
+        while !appending.is_finished() {
+            file.insert(0, 3 * BLOCK).wait().unwrap();
+            file.collapse(0..3 * BLOCK).wait().unwrap();
+        }
+    });
+    let mut at = 2 * BLOCK;
+    assert!(is_all(&file, 0..at, 0xFF));
+    for index in 0..APPENDS {
+        let end = at + len_of(index) as u64;
+        assert!(file.len() >= end && is_all(&file, at..end, mark_of(index)), "append {index} is not at {at}");
+        at = end;
+    }
+    assert_eq!(file.len(), at);
+}
+
+#[test]
 fn a_reader_finds_no_bytes_that_are_not_there_yet() {
     const APPENDS: u64 = 300;
     let pool = pool_of(64 * MIB);
@@ -168,6 +195,11 @@ fn a_copy_keeps_bytes_and_holes_and_replaces_what_was_there() {
     assert_eq!(file.copy_range(50..6000, &full, 333).unwrap(), 5950);
     assert!(is_all(&full, 0..333, 0xEE) && bytes_of(&full, 333..333 + 5950) == bytes_of(&file, 50..6000));
     assert!(is_all(&full, 333 + 5950..MIB, 0xEE));
+    // Its holes too, over bytes that were there.
+    let whole = filled(&pool, "/whole", 4 * MIB + 10, 0xEE);
+    assert_eq!(file.copy_range(0..4 * MIB, &whole, 5).unwrap(), 4 * MIB);
+    assert!(bytes_of(&whole, 5..4 * MIB + 5) == bytes_of(&file, 0..4 * MIB));
+    assert!(is_all(&whole, 0..5, 0xEE) && is_all(&whole, 4 * MIB + 5..4 * MIB + 10, 0xEE));
     assert_eq!(file.copy_range(100..5100, &file, 20_000).unwrap(), 5000);
     assert_eq!(bytes_of(&file, 20_000..25_000), [1; 5000]);
     assert_eq!(file.copy_range(4 * MIB - 10..5 * MIB, &copy, 8 * MIB).unwrap(), 10);

@@ -331,7 +331,7 @@ fn a_pin_over_a_hole_that_gives_up_keeps_no_pin() {
 }
 
 #[test]
-fn many_threads_pin_populate_and_punch_one_file_and_no_device_sees_anothers_block() {
+fn many_threads_pin_populate_punch_and_zero_one_file_and_no_device_sees_anothers_block() {
     const ROUNDS: u64 = 300;
     let pool = pool_of(2 * MIB);
     let file = pool.create("/file").unwrap();
@@ -358,8 +358,13 @@ fn many_threads_pin_populate_and_punch_one_file_and_no_device_sees_anothers_bloc
         let mut round = 0;
         while marks.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
             round += 1;
-            let punch = file.punch(round * 31 % 200 * BLOCK..(round * 31 % 200 + 20) * BLOCK);
-            let done = if round % 2 == 0 { punch.wait() } else { punch.detach().wait() };
+            let start = round * 31 % 200 * BLOCK;
+            let range = start..start + 20 * BLOCK;
+            let done = match round % 3 {
+                0 => file.punch(range).wait(),
+                1 => file.punch(range).detach().wait(),
+                _ => file.zero(range).detach().wait(),
+            };
             done.unwrap();
         }
     });

@@ -58,6 +58,15 @@ fn truncate_to_the_same_size_does_not_wait_unlike_linux() {
     assert_eq!(lab.during_dma(|lab| lab.file.truncate(FILE).wait().unwrap()), DID_NOT_WAIT);
     assert_eq!(lab.file.len(), FILE);
     dma_has_arrived(&lab);
+    // With the DMA in the very block that the file ends in.
+    let lab = Lab::new();
+    lab.file.truncate(DMA.end - 1).wait().unwrap();
+    let dma = Dma::of(&lab.file, DMA.start..DMA.end - 1, Access::Write);
+    assert_eq!(lab.during(dma, |lab| lab.file.truncate(DMA.end - 1).wait().unwrap()), DID_NOT_WAIT);
+    let lab = Lab::new();
+    lab.file.truncate(DMA.end - 1).wait().unwrap();
+    let dma = Dma::of(&lab.file, DMA.start..DMA.end - 1, Access::Write);
+    assert_eq!(lab.during(dma, |lab| lab.file.truncate(DMA.end).wait().unwrap()), DID_NOT_WAIT, "nor one byte longer");
 }
 
 #[test]

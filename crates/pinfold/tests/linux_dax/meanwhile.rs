@@ -1,11 +1,13 @@
 //! Second actors, while a truncate waits (G3, G5).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use pinfold::{Access, PinError, Pinned};
 use rustix::io::Errno;
 
+use crate::common::signals::Tid;
 use crate::common::{MIB, OnDrop, assert_errno, bytes_of, is_all, pins_of, wait_until, wait_until_behind};
 use crate::lab::{DMA, Dma, FILE, Lab, stamps};
 
@@ -62,7 +64,7 @@ fn g5_what_is_outside_goes_on_while_a_truncate_waits_unlike_linux() {
 
 #[test]
 fn second_transfer_stays_out_while_a_truncate_waits_unlike_linux() {
-    let lab = Lab::new();
+    let lab = &Lab::new();
     let dma = Dma::into_file(&lab.file);
     thread::scope(|scope| {
         let dma = dma;
@@ -70,7 +72,14 @@ fn second_transfer_stays_out_while_a_truncate_waits_unlike_linux() {
         wait_until_behind(&lab.pool, &lab.file);
         let refused = lab.file.pin(DMA, Access::Write).try_now().unwrap_err();
         assert_errno(refused.errno(), Errno::BUSY, &refused);
-        let second = scope.spawn(|| lab.file.pin(DMA, Access::Write).wait());
+        let (send, thread) = mpsc::channel();
+        let second = scope.spawn(move || {
+            send.send(Tid::of_this_thread()).unwrap();
+            lab.file.pin(DMA, Access::Write).wait()
+        });
+        let thread = thread.recv().unwrap();
+        wait_until("it sleeps, and is not in", || thread.is_asleep() && pins_of(&lab.pool, &lab.file).len() == 1);
+        assert!(!second.is_finished() && !truncating.is_finished());
         drop(dma);
         truncating.join().unwrap();
         let error = second.join().unwrap().expect_err("it came after the truncate");

@@ -153,10 +153,12 @@ pub(crate) enum Step {
         len: u64,
         form: Form,
     },
-    /// An engine says that it wrote a range, which may reach past the end in whole blocks.
-    Written {
+    /// A device writes a range of a reservation. Its engine says so, or does not; what it says may reach past the end in
+    /// whole blocks.
+    Fill {
         nth: usize,
         range: Range<u64>,
+        said: bool,
         whole_blocks: bool,
     },
     WrittenByPin {
@@ -224,7 +226,7 @@ impl<F> Op<F> {
 /// Steps over a pool with blocks of `block` bytes.
 pub(crate) fn steps(block: u64) -> impl Strategy<Value = Vec<Step>> {
     let step =
-        prop_oneof![8 => names(), 24 => bytes(block), 30 => changes(block), 34 => pins(block), 14 => others(block)];
+        prop_oneof![8 => names(), 24 => bytes(block), 30 => changes(block), 34 => pins(block), 18 => others(block)];
     prop::collection::vec(step, 1..120)
 }
 
@@ -327,6 +329,10 @@ fn bytes(block: u64) -> BoxedStrategy<Step> {
 
 fn op(block: u64) -> BoxedStrategy<Op<usize>> {
     let blocks = move || prop_oneof![12 => whole_blocks(block), 1 => range(block)];
+    let low = move || {
+        let low = (0..NEAR / 2, 1..4_u64).prop_map(move |(start, len)| start * block..(start + len) * block);
+        prop_oneof![12 => low, 1 => range(block)]
+    };
     prop_oneof![
         6 => offset(block).prop_map(Op::Truncate),
         2 => (NEAR / 2..NEAR, 0..block).prop_map(move |(at, rest)| Op::Truncate(at * block + rest)),
@@ -334,7 +340,7 @@ fn op(block: u64) -> BoxedStrategy<Op<usize>> {
         6 => (range(block), any::<bool>()).prop_map(|(range, keep_size)| Op::Zero { range, keep_size }),
         3 => blocks().prop_map(Op::Collapse),
         3 => blocks().prop_map(|range| Op::Insert { at: range.start, len: range.end.saturating_sub(range.start) }),
-        5 => (blocks(), nth(), blocks())
+        5 => (low(), nth(), low())
             .prop_map(|(range, other, at)| Op::Exchange { range, other, at: at.start }),
     ]
     .boxed()
@@ -384,12 +390,12 @@ fn pins(block: u64) -> BoxedStrategy<Step> {
 fn others(block: u64) -> BoxedStrategy<Step> {
     let how = prop_oneof![Just(Publish::New), Just(Publish::Replace)];
     prop_oneof![
-        3 => (nth(), inside(block)).prop_map(|(file, range)| Step::Token { file, range }),
-        3 => nth().prop_map(|token| Step::Redeem { token }),
+        4 => (nth(), inside(block)).prop_map(|(file, range)| Step::Token { file, range }),
+        5 => nth().prop_map(|token| Step::Redeem { token }),
         2 => nth().prop_map(|nth| Step::DropRedeemed { nth }),
         4 => (len(block), form()).prop_map(|(len, form)| Step::Reserve { len, form }),
-        2 => (nth(), range(block), any::<bool>())
-            .prop_map(|(nth, range, whole_blocks)| Step::Written { nth, range, whole_blocks }),
+        4 => (nth(), range(block), any::<bool>(), any::<bool>())
+            .prop_map(|(nth, range, said, whole_blocks)| Step::Fill { nth, range, said, whole_blocks }),
         2 => (nth(), len(block)).prop_map(|(pin, bytes)| Step::WrittenByPin { pin, bytes }),
         5 => (nth(), name(), how, form()).prop_map(|(nth, name, how, form)| Step::Publish { nth, name, how, form }),
         1 => nth().prop_map(|nth| Step::DropReservation { nth }),

@@ -88,7 +88,7 @@ impl Change {
                 let whole = Sectors::inward(range.clone());
                 for sector in Sectors::of(range.clone()).iter() {
                     match whole.has(sector) {
-                        true => contents[sector] = Legal::zeros(),
+                        true => contents[sector].zero(since),
                         false => contents[sector].settle(Word::ZERO, since, now),
                     }
                 }

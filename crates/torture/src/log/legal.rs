@@ -60,6 +60,12 @@ impl Legal {
         *self = Self { first: Entry { word, last: now }, more: concurrent };
     }
 
+    /// All of the sector became zeros, at `since` at the earliest. It may have become zeros again after that.
+    pub(super) fn zero(&mut self, since: Time) {
+        let again = self.entries().filter(|entry| entry.word == Word::ZERO).map(|entry| entry.last).max();
+        *self = Self { first: Entry { word: Word::ZERO, last: again.unwrap_or(since).max(since) }, more: Vec::new() };
+    }
+
     /// Nobody writes this word here any more.
     pub(super) fn end(&mut self, word: Word, now: Time) {
         let in_flight = self.entries_mut().filter(|entry| entry.is_in_flight(word));

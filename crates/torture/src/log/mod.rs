@@ -12,6 +12,7 @@
 //! Who calls   the load's threads before and after their calls, and the device's threads at completions.
 
 mod change;
+mod history;
 mod legal;
 mod operations;
 mod visit;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use change::Change;
 
+use history::{Event, History};
 use legal::{IN_FLIGHT, Legal, Time};
 use operations::Operation;
 pub(crate) use operations::{Ended, HeldBack, Promise};
@@ -49,6 +51,7 @@ struct State {
     contents: Vec<Legal>,
     visits: Vec<Visit>,
     operations: Vec<Operation>,
+    history: History,
 }
 
 /// Why a visit that was refused may have been.
@@ -64,7 +67,8 @@ impl FileLog {
     /// A file of `len` bytes that nobody wrote.
     pub(crate) fn new(id: Id, len: u64, findings: &Arc<Findings>) -> Arc<Self> {
         let contents = vec![Legal::zeros(); FILE_SECTORS];
-        let state = State { clock: 0, len, contents, visits: Vec::new(), operations: Vec::new() };
+        let (visits, operations, history) = Default::default();
+        let state = State { clock: 0, len, contents, visits, operations, history };
         Arc::new(Self { id, findings: Arc::clone(findings), state: Mutex::new(state) })
     }
 
@@ -94,6 +98,7 @@ impl FileLog {
     /// There will be no pin. What might explain it.
     pub(crate) fn refused(&self, ticket: Ticket) -> Excuse {
         let excuse = self.excuse(ticket);
+        lock(&self.state).note(ticket, "was refused");
         lock(&self.state).visits.retain(|visit| visit.called != ticket.0);
         excuse
     }
@@ -114,6 +119,7 @@ impl FileLog {
         let now = state.tick();
         state.visit(ticket).entered = Some(now);
         state.show(ticket);
+        state.note(ticket, "is in");
     }
 
     /// The device has the transfer.
@@ -126,7 +132,9 @@ impl FileLog {
 
     /// The completion was seen. The pin is still there.
     pub(crate) fn completed(&self, ticket: Ticket) {
-        lock(&self.state).ended(ticket);
+        let mut state = lock(&self.state);
+        state.ended(ticket);
+        state.note(ticket, "has ended");
     }
 
     /// The pin is gone.
@@ -174,6 +182,7 @@ impl FileLog {
             true => state.ended(ticket),
             false => state.unwrite(ticket),
         }
+        state.note(ticket, if is_done { "has returned" } else { "was refused" });
         state.visit(ticket).is_gone = true;
         state.judge(self);
     }
@@ -191,6 +200,7 @@ impl FileLog {
     pub(crate) fn copy_out_ends(&self, ticket: Ticket, bytes: Vec<u8>) {
         let mut state = lock(&self.state);
         state.ended(ticket);
+        state.note(ticket, "has returned");
         state.check_end(self, ticket, bytes.len() as u64);
         state.saw(ticket, bytes);
         state.visit(ticket).is_gone = true;
@@ -250,6 +260,17 @@ impl State {
         found.expect("a visit is known until it is gone, and judged if it reads")
     }
 
+    fn note(&mut self, ticket: Ticket, what: &'static str) {
+        let at = self.clock;
+        let visit = self.visit(ticket);
+        let generation = match visit.role {
+            Role::Writes { generation } => Some(generation),
+            Role::Sees(_) | Role::Touches => None,
+        };
+        let (of, sectors) = (visit.called, visit.sectors);
+        self.history.note(Event { at, of, what, sectors, moves: false, generation });
+    }
+
     fn call(&mut self, log: &FileLog, by: Writer, sectors: Sectors, role: Role) -> Ticket {
         let called = self.tick();
         let mut visit = Visit::new(called, by, log.id.number(), sectors, role);
@@ -261,7 +282,15 @@ impl State {
                 operation.meet();
             }
         }
+        let what = match (by, &visit.role) {
+            (Writer::Device, Role::Writes { .. }) => "a device that writes is called",
+            (Writer::Device, _) => "a device that reads is called",
+            (Writer::Host, Role::Writes { .. }) => "a copy in is called",
+            (Writer::Host, Role::Sees(_)) => "a copy out is called",
+            (Writer::Host, Role::Touches) => "an allocation is called",
+        };
         self.visits.push(visit);
+        self.note(Ticket(called), what);
         Ticket(called)
     }
 
@@ -331,12 +360,13 @@ impl State {
     /// Forgets who is gone and who no operation that runs can still concern; what those who read saw is judged (L2).
     fn judge(&mut self, log: &FileLog) {
         let oldest = self.operations.iter().map(|operation| operation.began).min().unwrap_or(Time::MAX);
+        let history = &self.history;
         self.visits.retain(|visit| {
             let is_over = visit.is_gone && visit.ended.is_none_or(|ended| ended < oldest);
             match &visit.role {
                 Role::Writes { .. } | Role::Touches => !is_over,
                 Role::Sees(sight) if is_over && sight.bytes.is_some() => {
-                    log.check(visit, sight);
+                    log.check(visit, sight, history);
                     false
                 }
                 Role::Sees(_) => true,
@@ -346,7 +376,7 @@ impl State {
 }
 
 impl FileLog {
-    fn check(&self, visit: &Visit, sight: &Sight) {
+    fn check(&self, visit: &Visit, sight: &Sight, history: &History) {
         self.findings.checked(sight.sectors());
         let Some(fault) = sight.faults() else { return };
         let first = visit.sectors.iter().next().unwrap_or(0);
@@ -357,6 +387,6 @@ impl FileLog {
             more => format!(" (and {more} more sectors like it)"),
         };
         let what = format!("file {id} offset {offset}: {by} {}; it may hold {}{more}", fault.found, fault.legal);
-        self.findings.add(ViolationKind::Corruption, what);
+        self.findings.add_with(ViolationKind::Corruption, what, history.of(first + fault.index));
     }
 }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::change::{Change, Scope};
+use super::history::Event;
 use super::legal::{Legal, Time};
 use super::visit::{Role, Visit};
 use super::{FileLog, State};
@@ -209,8 +210,19 @@ impl State {
             other.met_somebody = true;
             operation.met_somebody = true;
         }
+        self.note_operation(
+            &operation,
+            if promise.waits { "an operation that waits begins" } else { "an operation that detaches begins" },
+        );
         self.operations.push(operation);
         Begun { began, is_raced }
+    }
+
+    fn note_operation(&mut self, operation: &Operation, what: &'static str) {
+        let Operation { began, scope, .. } = *operation;
+        let sectors = scope.breaks | scope.affects;
+        let event = Event { at: self.clock, of: began, what, sectors, moves: scope.moves, generation: None };
+        self.history.note(event);
     }
 
     fn has_met_somebody(&self, begun: Begun) -> bool {
@@ -274,6 +286,7 @@ impl State {
     fn settle(&mut self, begun: Begun, ended: Ended) {
         let Some(index) = self.operations.iter().position(|operation| operation.began == begun.began) else { return };
         let operation = self.operations.swap_remove(index);
+        self.note_operation(&operation, if ended == Ended::Made { "was made" } else { "was refused" });
         if ended != Ended::Made {
             return;
         }

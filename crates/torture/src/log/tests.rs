@@ -272,3 +272,19 @@ fn a_copy_is_short_only_at_the_end_of_the_file() {
     copy_finds(&log, Sectors::of(BLOCK..FILE_BYTES), zeros(Sectors::of(0..512)));
     assert_eq!(bench.found(), [ViolationKind::Corruption]);
 }
+
+#[test]
+fn an_edge_that_is_zeroed_under_a_transfer_may_be_zeros_whatever_ran_beside_it() {
+    let bench = Bench::new();
+    let log = bench.file(4);
+    let (slow, punch) = begin(&log, WAITS, Change::Punch(0..BLOCK));
+    let in_flight = fly(&log, blocks(0..1), 1);
+    let (quick, edges) = begin(&log, DETACHES, Change::Punch(512..2 * BLOCK));
+    log.end(quick, &edges, Ended::Made);
+    log.end(slow, &punch, Ended::Made);
+    land(&log, in_flight);
+    let edge = Sectors::of(512..1024);
+    copy_finds(&log, edge, zeros(edge));
+    copy_finds(&log, edge, stamps(&log, edge, 1));
+    assert_eq!(bench.found(), []);
+}

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::super::device::Device;
 use super::super::ghost::Ghost;
-use super::super::heir::{Heir, Were};
+use super::super::heir::{Heir, Were, places};
 use super::super::invited::Invited;
 use super::super::message::{Engine, Order};
 use super::super::source::SECTOR;
@@ -92,7 +92,7 @@ fn start(stage: &Stage, act: &mut Act, guest: &Invited, file: &File, locks: &Tem
     act.now(format!("process {} has joined, and has pinned {} of {SHARED}", guest.pid(), bytes(file.len())));
     if let Engine::Owners(name) = order.engine {
         act.now(format!("{name} writes into it, as a ring of its own would"));
-        let ghost = Ghost::start(name, &stage.pool, super::super::heir::places(&file.extents(), &(0..file.len())))?;
+        let ghost = Ghost::start(name, &stage.pool, places(&file.extents(), &(0..file.len())))?;
         ghost.watch(1);
         return Ok(Writes::StandIn(ghost));
     }
@@ -146,15 +146,9 @@ fn until_released(
         act.check("G7", "for whom it waits is said, by name", named);
         let proof = writes.wait_until_quiet()?;
         let gone = Instant::now();
-        let written = marks.wiped_out(stage)?;
+        let trace = marks.trace(stage)?;
         act.at(gone, format!("{how}, {} after the death", after(reaped, gone)));
-        act.at(
-            gone,
-            match written {
-                0 => "since the death its DMA has written nothing: it was just over, but nobody could know".to_owned(),
-                _ => format!("since the death its DMA has written {written} of {} pages", marks.pages().count()),
-            },
-        );
+        act.at(gone, trace);
         act.check("G8", "its blocks were nobody's before there was a proof", !truncate.is_finished());
         act.check("G8", "the proof released its pin", stage.pool.release(&*proof)? == 1);
         let ended = truncate.join().expect("a truncate does not panic")?;
@@ -203,6 +197,14 @@ impl Marks {
 
     fn pages(&self) -> impl Iterator<Item = u64> {
         self.0.iter().flat_map(|place| place.clone().step_by(SECTOR as usize))
+    }
+
+    /// What has been written since, in words.
+    fn trace(&self, stage: &Stage) -> Result<String, CannotRun> {
+        Ok(match self.wiped_out(stage)? {
+            0 => "since the death its DMA has written nothing: it was just over, but nobody could know".to_owned(),
+            count => format!("since the death its DMA has written {count} of {} pages", self.pages().count()),
+        })
     }
 
     /// How many are gone.

@@ -196,7 +196,7 @@ impl InStep {
             Step::Redeem { token } => self.redeem(token),
             Step::DropRedeemed { nth } => self.drop_redeemed(nth),
             Step::Reserve { len, form } => self.reserve(len, form),
-            Step::Written { nth, range, whole_blocks } => self.written(nth, range, whole_blocks),
+            Step::Fill { nth, range, said, whole_blocks } => self.fill(nth, range, said, whole_blocks),
             Step::WrittenByPin { pin, bytes } => self.written_by_pin(pin, bytes),
             Step::Publish { nth, name, how, form } => self.publish(nth, name, how, form),
             Step::DropReservation { nth } => self.drop_reservation(nth),

@@ -22,15 +22,14 @@ impl InStep {
         self.reservations.push(reservation);
     }
 
-    /// An engine without a completion of ours: it pins, writes, unpins, and says so afterwards.
-    pub(super) fn written(&mut self, nth: usize, range: Range<u64>, whole_blocks: bool) {
+    /// An engine without a completion of ours: it pins, writes, unpins, and says so afterwards, or never.
+    pub(super) fn fill(&mut self, nth: usize, range: Range<u64>, said: bool, whole_blocks: bool) {
         let Some(reservation) = self.nth_reservation(nth) else { return };
         let (id, len) = (reservation.id(), reservation.len());
         let range = range.start.min(len)..range.end.min(len);
         if range.is_empty() {
             return;
         }
-        drop(reservation.pin(range.clone()).try_now().unwrap());
         let pinned = reservation.pin(range.clone()).try_now().unwrap();
         let parts = self.model.parts(id, &range);
         for part in &parts {
@@ -42,6 +41,9 @@ impl InStep {
         }
         self.dma_into(parts.into_iter().map(|part| (id, part)).collect());
         drop(pinned);
+        if !said {
+            return;
+        }
         // A device that writes whole blocks says so of the last one too, whose end is not part of the file.
         let block = self.model.block;
         let end = if whole_blocks && range.end == len { len.next_multiple_of(block) } else { range.end };

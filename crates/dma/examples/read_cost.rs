@@ -32,19 +32,27 @@ fn main() -> Outcome<()> {
     let path = std::env::args_os().nth(1).map_or_else(|| std::env::temp_dir().join("pinfold-read-cost"), PathBuf::from);
     let source = scratch(&path)?;
     let mut bare = Bare::new()?;
-    let pinned = Pins::new()?;
-    let (mut bare_costs, mut pinned_costs, mut reused_costs) = (Vec::new(), Vec::new(), Vec::new());
+    let (pinned, registered) = (Pins::new()?, Pins::new()?);
+    registered.ring.register(&registered.file.pool())?;
+    let [mut bare_costs, mut pinned_costs, mut reused_costs, mut registered_costs] = [const { Vec::new() }; 4];
     for round in 0..ROUNDS as u64 {
         bare_costs.push(cost(|| bare.read(&source, round))?);
         pinned_costs.push(cost(|| pinned.read(&source, round, Pinning::EachRead))?);
         reused_costs.push(cost(|| pinned.read(&source, round, Pinning::Once))?);
+        registered_costs.push(cost(|| registered.read(&source, round, Pinning::EachRead))?);
     }
     std::fs::remove_file(&path)?;
-    let (bare, pinned, reused) = (median(bare_costs), median(pinned_costs), median(reused_costs));
+    let (bare, pinned) = (median(bare_costs), median(pinned_costs));
+    let (reused, registered) = (median(reused_costs), median(registered_costs));
     println!("CPU time for each 4 KiB read, {DEPTH} in flight:");
     println!("  into a plain buffer, by a bare loop  {:>6} ns", bare.as_nanos());
     println!("  into blocks pinned for each read     {:>6} ns: {:.3}x", pinned.as_nanos(), ratio(pinned, bare));
     println!("  into blocks pinned once              {:>6} ns: {:.3}x", reused.as_nanos(), ratio(reused, bare));
+    println!(
+        "  pinned for each read, and registered   {:>6} ns: {:.3}x",
+        registered.as_nanos(),
+        ratio(registered, bare)
+    );
     Ok(())
 }
 

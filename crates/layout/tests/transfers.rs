@@ -227,3 +227,29 @@ fn g1_a_completion_that_comes_after_a_release_unpins_nobody_else() {
     drop(transfer);
     assert_eq!(holder.pins(), others.len());
 }
+
+#[test]
+fn g4_a_copy_waits_for_what_closes_though_its_thread_has_a_transfer_in_flight() {
+    let Fixture { area, holder, layout } = Fixture::new();
+    let transfer = holder.pin(&layout, 0..8, DEVICE, Until::done(), || ()).unwrap();
+    thread::scope(|scope| {
+        let (closed, is_closed) = std::sync::mpsc::channel();
+        let (commit, may_commit) = std::sync::mpsc::channel();
+        let (area, layout) = (&area, &layout);
+        scope.spawn(move || {
+            let mut brk = break_of(area, layout, 0..8, Policy::Detach);
+            let idle = brk.drain(Until::done()).unwrap();
+            closed.send(()).unwrap();
+            may_commit.recv().unwrap();
+            idle.commit(Vec::new);
+        });
+        is_closed.recv().unwrap();
+        // It opens again without the help of this thread, so it is worth waiting for.
+        let copied = |until| holder.pin(layout, 0..8, COPY, until, || ()).map(drop);
+        assert!(matches!(copied(Until::after(SOON)), Err(PinError::TimedOut { .. })));
+        commit.send(()).unwrap();
+        copied(Until::done()).unwrap();
+    });
+    drop(transfer);
+    assert_eq!(holder.pins(), 0);
+}

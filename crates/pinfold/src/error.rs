@@ -371,8 +371,8 @@ pub enum ChangeError {
     /// The layout is not broken: it is busy, the time is over, the wait would be for itself.
     #[error(transparent)]
     Break(#[from] BreakError),
-    /// The edges of the range could not be zeroed.
-    #[error(transparent)]
+    /// The whole blocks of the range are zeros, its edges could not be zeroed: the one failure that comes after the change.
+    #[error("the edges of the range could not be zeroed: {0}")]
     Edge(Box<CopyError>),
 }
 

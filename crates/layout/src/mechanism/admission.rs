@@ -104,7 +104,7 @@ impl Holder {
                 self.withdraw(&mut attempt);
                 return Err(error);
             }
-            if self.waits_for_itself(&announced, want.layout.cell, at) {
+            if self.waits_for_itself(&announced, want.layout.cell, at, spec) {
                 self.withdraw(&mut attempt);
                 return Err(PinError::Deadlock(range));
             }
@@ -220,10 +220,13 @@ impl Holder {
     }
 
     /// Whether sleeping for this break would be sleeping for the running thread itself.
-    pub(crate) fn waits_for_itself(&self, announced: &Announced, cell: u32, at: LayoutWord) -> bool {
+    ///
+    /// A copy waits for what closes only, and that opens again at once when it meets a transfer of this thread, or soon
+    /// when it meets a copy: so it waits for itself only behind a break that this thread holds closed.
+    pub(crate) fn waits_for_itself(&self, announced: &Announced, cell: u32, at: LayoutWord, spec: PinSpec) -> bool {
         let thread = ThisThread::get();
         let own_break = self.beside_owner && announced.thread == thread.number;
-        let verdict = own_break || self.blocks(announced, thread);
+        let verdict = own_break || spec.flags.has(Flags::DEVICE) && self.blocks(announced, thread);
         // Only a verdict on what still runs counts.
         verdict && self.view.header.word(cell) == at
     }

@@ -55,7 +55,7 @@ impl Holder {
             }
             let Behind { index, announced, at } = behind;
             let layout = requests[index].layout;
-            if self.waits_for_itself(&announced, layout.cell, at) {
+            if self.waits_for_itself(&announced, layout.cell, at, requests[index].spec) {
                 return Err(PinError::Deadlock(requests[index].range.clone()));
             }
             wishes = Some(Wishes::in_place_of(wishes, self, requests, (index, at))?);

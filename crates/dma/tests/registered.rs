@@ -2,10 +2,8 @@
 
 mod common;
 
-use std::fs::File as DiskFile;
-
 use common::child::{play, run};
-use common::{Fixture, direct, pattern_at, scratch_dir, scratch_file};
+use common::{Fixture, direct, pattern_at, scratch_dir, scratch_file, zeros};
 use pinfold::{Access, Pool, Region};
 use pinfold_dma::{Request, Uring};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -92,7 +90,7 @@ fn memory_of_a_file_on_disk_is_refused_and_read_into_all_the_same() {
             assert!(registered.to_string().contains("cannot be registered"), "{registered}");
         }
     }
-    let zero = DiskFile::open("/dev/zero").unwrap();
+    let zero = zeros(1 << 20);
     file.write_at(0, &[1; 65536]).unwrap();
     let pinned = file.pin(0..65536, Access::Write).wait().unwrap();
     drop(ring.submit(Request::read(&zero, 0), pinned).unwrap().wait().unwrap().whole().unwrap());
@@ -120,7 +118,7 @@ fn locked_memory_is_short(_: &str) {
     assert_eq!(registered.bytes(), 0);
     assert!([libc::ENOMEM, libc::EPERM].contains(&registered.refused[0].1), "{registered}");
     assert!(registered.to_string().contains("more than RLIMIT_MEMLOCK allows"), "{registered}");
-    let zero = DiskFile::open("/dev/zero").unwrap();
+    let zero = zeros(1 << 20);
     fixture.file.write_at(0, &[1; 4096]).unwrap();
     drop(ring.submit(Request::read(&zero, 0), fixture.pin()).unwrap().wait().unwrap().whole().unwrap());
     assert_eq!(fixture.bytes()[..4096], [0; 4096]);

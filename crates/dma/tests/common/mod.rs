@@ -72,7 +72,14 @@ pub fn scratch_file(dir: &TempDir, len: u64) -> PathBuf {
     path
 }
 
-/// The same opened with `O_DIRECT`; says why not where the file system has none.
+/// A file of zeros. (`/dev/zero` ends short when the kernel has other work for the thread.)
+pub fn zeros(len: u64) -> DiskFile {
+    let file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    file.set_len(len).unwrap();
+    file
+}
+
+/// A scratch file opened with `O_DIRECT`; says why not where the file system has none.
 pub fn direct(path: &PathBuf) -> Option<DiskFile> {
     match DiskFile::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(path) {
         Ok(file) => Some(file),

@@ -134,7 +134,9 @@ fn a_wait_for_more_space_than_pins_could_give_back_is_no_wait() {
         pinned.hand_over();
         file.truncate(0).detach().wait().unwrap();
         drop(use_up(pool, "/rest", 1));
-        let error = file.allocate(0..65536).wait().unwrap_err();
+        // With a deadline, so that a wait would be told from a refusal.
+        let until = Until::after(std::time::Duration::from_secs(60));
+        let error = file.allocate(0..65536).until(until).unwrap_err();
         assert_errno(error.errno(), Errno::NOSPC, &error);
         assert_says(&error, &["8192 kept by pins"]);
         let error = block_on(file.allocate(0..65536).wait_async()).unwrap_err();

@@ -82,6 +82,15 @@ impl Area {
         area.serve()
     }
 
+    /// Whether the directory `path` holds an area. It only looks.
+    pub fn is_there(path: &Path) -> bool {
+        let is_header = |entry: io::Result<fs::DirEntry>| {
+            let named = entry.ok()?.file_name().to_str().map(Named::parse)?;
+            Some(matches!(named, Named::Header(_)))
+        };
+        fs::read_dir(path).is_ok_and(|mut entries| entries.any(|entry| is_header(entry) == Some(true)))
+    }
+
     /// How many parked extents of former incarnations had no place in the header
     /// ([`Geometry::parked_max`](crate::Geometry)), so that this one does not know them. Unless it is 0, memory that this
     /// area does not account for may be reached until every pin in [`Area::quarantine`] is gone.

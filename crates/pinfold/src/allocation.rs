@@ -9,7 +9,7 @@ use pinfold_layout::{CommitId, FreeExtent, SpaceError as LayoutSpaceError, Until
 
 use crate::error::{NoSpace, PinError, SpaceError};
 use crate::file::{File, OpenFile};
-use crate::lock::{lock, write};
+use crate::lock::lock;
 use crate::pool::Shared;
 use crate::units::FILE_BYTES_MAX;
 
@@ -93,8 +93,7 @@ impl Allocation<'_> {
         self.open.set_aside_pinned(&self.range)?;
         if !self.keep_size {
             let _longer = lock(&self.open.body().extend);
-            let mut map = write(&self.open.body().map);
-            map.len = map.len.max(self.range.end);
+            self.open.lengthen(self.range.end)?;
         }
         self.open.node.touch();
         Ok(())

@@ -6,19 +6,21 @@
 //!
 //! Stays true  S1: a block is free, fresh, in exactly one file, or busy.
 //!             S2: there is memory behind every fresh block: touching it is no `SIGBUS` on a full machine.
+//!             S4: `spare` blocks stay free for the next checkpoint, which alone takes of them.
 //!             S3: with `returning` in hand, no block is on its way from the busy extents to the free ones (but what a
 //!                 wait for space has just been given): who finds too little then, finds it nowhere.
 //! Lock order  `backing` alone; or `returning`, then the busy extents' locks, then `space`.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use pinfold_layout::{BusyExtents, CommitId, FreeExtent};
 use pinfold_region::Region;
 
 use crate::error::{NoSpace, SpaceError};
-use crate::extents::Run;
+use crate::extents::{Run, State};
 use crate::lock::lock;
 use crate::space::{FreeSpace, Goal};
 use crate::units::{BlockSize, HUGE_PAGE};
@@ -27,8 +29,14 @@ pub(crate) struct Allocator {
     space: Mutex<FreeSpace>,
     returning: Mutex<()>,
     busy: BusyExtents,
+    /// What left files up to this commit is durable: written by the journal.
+    durable_commit: Arc<AtomicU64>,
+    /// What was freed without a break, and is free when the log is durable up to a position.
+    freed: Mutex<VecDeque<(u64, Vec<Range<u64>>)>>,
+    spare: AtomicU64,
     block: BlockSize,
-    blocks: u64,
+    /// How many blocks the pool has.
+    blocks: AtomicU64,
     backing: Backing,
 }
 
@@ -42,7 +50,7 @@ pub(crate) struct Fresh<'a> {
 impl Fresh<'_> {
     /// The runs, in the order in which they were taken.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> {
-        self.runs.iter().map(|run| Run { block: run.start, len: run.end - run.start, written: false })
+        self.runs.iter().map(|run| Run { block: run.start, len: run.end - run.start, state: State::SetAside })
     }
 
     /// The blocks are in a file now.
@@ -61,19 +69,94 @@ impl Drop for Fresh<'_> {
 }
 
 impl Allocator {
-    /// All blocks of a region are free.
-    pub(crate) fn new(region: &Region, block: BlockSize, busy: BusyExtents) -> Self {
+    /// The blocks of `free`, of a region. What left files is durable up to what is in `durable_commit`.
+    pub(crate) fn new(
+        region: &Region,
+        block: BlockSize,
+        free: impl IntoIterator<Item = Range<u64>>,
+        busy: BusyExtents,
+        durable_commit: Arc<AtomicU64>,
+    ) -> Self {
         let blocks = block.floor(region.len());
-        let space = Mutex::new(FreeSpace::new(blocks, block.floor(HUGE_PAGE)));
-        Self { space, returning: Mutex::default(), busy, block, blocks, backing: Backing::new(region.len()) }
+        let mut space = FreeSpace::new(blocks, block.floor(HUGE_PAGE));
+        free.into_iter().for_each(|run| space.give_back(run));
+        Self {
+            space: Mutex::new(space),
+            returning: Mutex::default(),
+            busy,
+            durable_commit,
+            freed: Mutex::default(),
+            spare: AtomicU64::new(0),
+            block,
+            blocks: AtomicU64::new(blocks),
+            backing: Backing::new(region.reserved()),
+        }
+    }
+
+    /// Keeps that many blocks back for the next checkpoint (S4).
+    pub(crate) fn set_spare(&self, blocks: u64) {
+        self.spare.store(blocks, Ordering::Relaxed);
+    }
+
+    fn spare(&self) -> u64 {
+        // ORDER: relaxed; who reads an older number may take blocks that were spare a moment ago.
+        self.spare.load(Ordering::Relaxed)
+    }
+
+    /// Takes blocks for a checkpoint, spare ones too (S4).
+    pub(crate) fn take_spare(&self, region: &Region, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
+        self.take_leaving(0, region, want, goal)
+    }
+
+    /// Puts memory behind blocks that are in use already, so that no touch of them is a `SIGBUS` (S2).
+    pub(crate) fn put_behind(&self, region: &Region, run: &Range<u64>) -> Result<(), SpaceError> {
+        self.backing.put_behind(region, self.block.to_bytes(run))
+    }
+
+    /// Gives back what a former checkpoint lay in.
+    pub(crate) fn give_back_checkpoint(&self, runs: Vec<Range<u64>>) {
+        let mut space = lock(&self.space);
+        runs.into_iter().for_each(|run| space.give_back(run));
+    }
+
+    /// Gives back what was freed without a break, once the log is durable up to `position`.
+    pub(crate) fn give_back_at(&self, position: u64, runs: Vec<Range<u64>>) {
+        lock(&self.freed).push_back((position, runs));
+    }
+
+    /// The log is durable up to `position`.
+    pub(crate) fn note_durable(&self, position: u64) {
+        let mut freed = lock(&self.freed);
+        let due = freed.iter().take_while(|(at, _)| *at <= position).count();
+        let due: Vec<_> = freed.drain(..due).flat_map(|(_, runs)| runs).collect();
+        self.give_back_unexposed(due.into_iter());
+        drop(freed);
+        self.reap();
+    }
+
+    /// The pool has more blocks now, which are free.
+    pub(crate) fn grow(&self, blocks: u64) {
+        let mut space = lock(&self.space);
+        let before = self.blocks.swap(blocks, Ordering::AcqRel);
+        self.backing.forget_last(self.block.offset(before));
+        space.grow(blocks);
+        space.give_back(before..blocks);
     }
 
     /// Takes `want` blocks, as near to the goal and in as few runs as there are.
     pub(crate) fn take(&self, region: &Region, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
-        let taken = lock(&self.space).take(want, goal);
-        let taken = taken.or_else(|| {
+        self.take_leaving(self.spare(), region, want, goal)
+    }
+
+    fn take_leaving(&self, spare: u64, region: &Region, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
+        let take = || {
+            let mut space = lock(&self.space);
+            let there = space.free() >= want.saturating_add(spare);
+            if there { space.take(want, goal) } else { None }
+        };
+        let taken = take().or_else(|| {
             self.reap();
-            lock(&self.space).take(want, goal)
+            take()
         });
         let runs = taken.ok_or_else(|| SpaceError::Full(self.no_space(want)))?;
         let fresh = Fresh { allocator: self, runs: runs.into_iter().collect() };
@@ -83,10 +166,16 @@ impl Allocator {
         Ok(fresh)
     }
 
-    /// Takes back what nobody reaches any more. (The pool's state lives in memory: all commits are durable at once.)
+    /// What left files up to this commit is durable.
+    pub(crate) fn durable(&self) -> CommitId {
+        // ORDER: Acquire pairs with the Release of the journal.
+        CommitId(self.durable_commit.load(Ordering::Acquire))
+    }
+
+    /// Takes back what nobody reaches any more, and whose freeing is durable.
     pub(crate) fn reap(&self) {
         let _returning = lock(&self.returning);
-        let free = self.busy.reap(CommitId::ALL);
+        let free = self.busy.reap(self.durable());
         if !free.is_empty() {
             self.give_back(free);
         }
@@ -109,7 +198,7 @@ impl Allocator {
     /// What is free, in blocks, and how long the longest free run is.
     pub(crate) fn free(&self) -> (u64, u64) {
         let space = lock(&self.space);
-        (space.free(), space.longest())
+        (space.free().saturating_sub(self.spare()), space.longest())
     }
 
     /// Whether all blocks of a range are free.
@@ -118,12 +207,17 @@ impl Allocator {
     }
 
     pub(crate) fn blocks(&self) -> u64 {
-        self.blocks
+        self.blocks.load(Ordering::Acquire)
+    }
+
+    /// What was freed without a break and is not durable yet, in blocks.
+    pub(crate) fn freed(&self) -> u64 {
+        lock(&self.freed).iter().flat_map(|(_, runs)| runs).map(|run| run.end - run.start).sum()
     }
 
     /// The parts of the region that have memory behind them, in bytes.
     pub(crate) fn backed(&self) -> Vec<Range<u64>> {
-        self.backing.ranges()
+        self.backing.ranges(self.block.offset(self.blocks()))
     }
 
     pub(crate) fn busy(&self) -> &BusyExtents {
@@ -140,8 +234,8 @@ impl Allocator {
             free: bytes(self.free().0 + busy.free),
             pinned: bytes(busy.pinned),
             quarantined: bytes(busy.quarantined),
-            not_durable: bytes(busy.not_durable),
-            total: bytes(self.blocks),
+            not_durable: bytes(busy.not_durable + self.freed()),
+            total: bytes(self.blocks()),
         }
     }
 }
@@ -150,14 +244,22 @@ impl Allocator {
 struct Backing {
     /// A bit for each [`HUGE_PAGE`] of the region.
     done: Box<[AtomicU64]>,
-    len: u64,
     growing: Mutex<()>,
 }
 
 impl Backing {
-    fn new(len: u64) -> Self {
-        let words = len.div_ceil(HUGE_PAGE).div_ceil(64);
-        Self { done: (0..words).map(|_| AtomicU64::new(0)).collect(), len, growing: Mutex::new(()) }
+    /// The region grows, and was `len` bytes long: of a part that is longer now, not all has memory.
+    fn forget_last(&self, len: u64) {
+        if !len.is_multiple_of(HUGE_PAGE) {
+            let chunk = len / HUGE_PAGE;
+            self.done[(chunk / 64) as usize].fetch_and(!(1 << (chunk % 64)), Ordering::Release);
+        }
+    }
+
+    /// For a region that grows to `reserved` bytes at most.
+    fn new(reserved: u64) -> Self {
+        let words = reserved.div_ceil(HUGE_PAGE).div_ceil(64);
+        Self { done: (0..words).map(|_| AtomicU64::new(0)).collect(), growing: Mutex::new(()) }
     }
 
     fn put_behind(&self, region: &Region, bytes: Range<u64>) -> Result<(), SpaceError> {
@@ -165,7 +267,7 @@ impl Backing {
             if !self.is_behind(chunk) {
                 let _one_at_a_time = lock(&self.growing);
                 let start = chunk * HUGE_PAGE;
-                region.allocate(start..(start + HUGE_PAGE).min(self.len))?;
+                region.allocate(start..(start + HUGE_PAGE).min(region.len()))?;
                 // ORDER: Release pairs with the Acquire in `is_behind`: who sees the bit may touch the memory.
                 self.done[(chunk / 64) as usize].fetch_or(1 << (chunk % 64), Ordering::Release);
             }
@@ -173,10 +275,10 @@ impl Backing {
         Ok(())
     }
 
-    fn ranges(&self) -> Vec<Range<u64>> {
+    fn ranges(&self, len: u64) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for chunk in (0..self.len.div_ceil(HUGE_PAGE)).filter(|chunk| self.is_behind(*chunk)) {
-            let (start, end) = (chunk * HUGE_PAGE, ((chunk + 1) * HUGE_PAGE).min(self.len));
+        for chunk in (0..len.div_ceil(HUGE_PAGE)).filter(|chunk| self.is_behind(*chunk)) {
+            let (start, end) = (chunk * HUGE_PAGE, ((chunk + 1) * HUGE_PAGE).min(len));
             match ranges.last_mut().filter(|last| last.end == start) {
                 Some(last) => last.end = end,
                 None => ranges.push(start..end),

@@ -14,10 +14,11 @@ use pinfold_layout::{Access, PinSpec, Until};
 use pinfold_region::{AccessError, RegionKind};
 
 use crate::allocator::Fresh;
-use crate::error::{CopyError, SpaceError};
+use crate::error::{CopyError, JournalError, SpaceError};
 use crate::extents::Piece;
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, read, write};
+use crate::medium::record::Entry;
 use crate::populate::NewBlocks;
 use crate::units::FILE_BYTES_MAX;
 
@@ -163,9 +164,7 @@ impl File {
     fn make_zeros(&self, range: Range<u64>) -> Result<(), CopyError> {
         self.open.zero_in_place(range.clone())?;
         let _longer = lock(&self.open.body().extend);
-        let mut map = write(&self.open.body().map);
-        map.len = map.len.max(range.end);
-        Ok(())
+        Ok(self.open.lengthen(range.end)?)
     }
 
     fn end_of(&self, offset: u64, len: u64) -> Result<u64, CopyError> {
@@ -215,7 +214,7 @@ impl OpenFile {
             let start = block.offset(first) + (part.start - whole.start);
             start..start + (part.end - part.start)
         };
-        (!part.is_empty()).then(|| (part.clone(), piece.written().map(place)))
+        (!part.is_empty()).then(|| (part.clone(), piece.bytes_at().map(place)))
     }
 
     /// Writes all of `from`; the caller holds `extend` if the file ends before.
@@ -249,17 +248,27 @@ impl OpenFile {
         if place == Where::AtTheEnd && seen.len != offset {
             return Ok(false);
         }
-        if seen.pieces.as_slice().iter().all(|piece| piece.written().is_some()) {
+        if seen.pieces.as_slice().iter().all(|piece| piece.bytes_at().is_some()) {
             self.copy_to_pieces(seen.pieces.as_slice(), &bytes, from)?;
         } else {
             let there = self.fill(blocks, |new| self.write_new(new, &bytes, from))?;
             self.copy_to_pieces(&there, &bytes, from)?;
         }
         if bytes.end > seen.len {
-            let mut map = write(&self.body().map);
-            map.len = map.len.max(bytes.end);
+            self.lengthen(bytes.end)?;
         }
         Ok(true)
+    }
+
+    /// Makes the file that long, if it is shorter. The caller holds `extend`.
+    pub(crate) fn lengthen(&self, len: u64) -> Result<(), JournalError> {
+        let record = self.pool.journal.prepare_one(Entry::Length { node: self.node.id.0, len })?;
+        let mut map = write(&self.body().map);
+        if map.len < len {
+            map.len = len;
+            map.position = record.append(&self.pool.region);
+        }
+        Ok(())
     }
 
     fn copy_to_pieces(&self, pieces: &[Piece], bytes: &Range<u64>, from: &[u8]) -> Result<(), CopyError> {
@@ -290,7 +299,9 @@ impl OpenFile {
     }
 
     fn copy_in(&self, place: Range<u64>, from: &[u8]) -> Result<(), CopyError> {
-        self.access(self.pool.region.bytes(place).and_then(|bytes| bytes.copy_in(0, from)))
+        self.access(self.pool.region.bytes(place.clone()).and_then(|bytes| bytes.copy_in(0, from)))?;
+        self.pool.note_dirty(&self.node, place);
+        Ok(())
     }
 
     /// Writes zeros over the bytes of a range that the file has blocks for.
@@ -303,7 +314,8 @@ impl OpenFile {
                 self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
             for piece in pin.resolved().pieces.as_slice() {
                 if let Some((_, Some(place))) = self.part_of(piece, &step) {
-                    self.pool.zero_bytes(place).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
+                    self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
+                    self.pool.note_dirty(&self.node, place);
                 }
             }
             rest.start = step.end;
@@ -318,7 +330,7 @@ impl OpenFile {
         }
         let block = self.pool.block;
         let map = read(&self.body().map);
-        let piece = map.extents.pieces(block.outward(bytes)).find(|piece| piece.written().is_some())?;
+        let piece = map.extents.pieces(block.outward(bytes)).find(|piece| piece.bytes_at().is_some())?;
         Some(block.offset(piece.at).max(bytes.start))
     }
 
@@ -342,7 +354,7 @@ impl OpenFile {
     /// Sets a block aside that was taken before, under a pin of its place (M1), if that is a hole still.
     pub(crate) fn put_under(&self, at: u64, fresh: Fresh<'_>) -> Result<(), SpaceError> {
         let _pin = self.pool.holder.pin(self.layout()?, at..at + 1, WRITE, Until::done(), || ())?;
-        self.put_into_hole(at, fresh);
+        self.put_into_hole(at, fresh)?;
         Ok(())
     }
 

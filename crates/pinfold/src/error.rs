@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pinfold_layout::{AreaError, BreakError, PinInfo};
 use pinfold_region::{AccessError, AllocateError};
@@ -29,12 +30,139 @@ pub enum PoolError {
     /// Only the device can zero the blocks of such a region, and nobody said how (G10).
     #[error("memory that only a device can address needs a way to zero it: set `PoolOptions::zero_with`")]
     NoZeroing,
+    /// Pools on a medium have so many bytes at least and at most.
+    #[error("a pool of {len} bytes is not possible: take {min} to {max}")]
+    BadLength {
+        /// What was asked for.
+        len: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// A pool never shrinks.
+    #[error("the pool has {len} bytes: it cannot shrink to {asked}")]
+    Shrinks {
+        /// What it has.
+        len: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// There is a pool already.
+    #[error("there is a pool already: say `force` to lose what it holds")]
+    Exists,
+    /// It lives in memory alone, or only a device can address it.
+    #[error("this memory holds no lasting pool, and cannot")]
+    NoMedium,
+    /// Nothing there looks like a pool.
+    #[error("not a pool")]
+    NotAPool,
+    /// It was written by another version.
+    #[error(
+        "the pool has format {found}, and this program knows format {}: use the program that wrote it",
+        crate::medium::superblock::FORMAT_VERSION
+    )]
+    Version {
+        /// The format's version.
+        found: u32,
+    },
+    /// It is a pool, and not what a pool should be.
+    #[error("the pool is damaged: {0}; look at it with fsck")]
+    Damaged(String),
+    /// What holds the pool is shorter than it.
+    #[error("the pool has {len} bytes, and only {have} are there: it was cut short")]
+    Cut {
+        /// What it should have.
+        len: u64,
+        /// What there is.
+        have: u64,
+    },
+    /// The medium could not be read.
+    #[error("could not read the pool: {0}")]
+    Io(std::io::Error),
+    /// The file was cut or moved while it was read.
+    #[error("{0} was changed while it was read: look at the pool anew")]
+    Changed(FileId),
+    /// Devices of this boot may reach it, and nobody knows what.
+    #[error(
+        "the pool's layout area is lost, and devices may still write into its memory: if none does for sure, say so          (`no_dma_in_flight`); or start the machine anew"
+    )]
+    AreaLost,
+    /// A pin is left of the pool that is there.
+    #[error("devices may still reach the pool that is there: {0}")]
+    Reached(Box<PinInfo>),
+    /// The memory could not be opened; above all while another process owns it.
+    #[error(transparent)]
+    Region(#[from] pinfold_region::OpenError),
+    /// The memory could not grow.
+    #[error(transparent)]
+    Grow(#[from] pinfold_region::GrowError),
+    /// There is no memory behind a part of it.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// There is no memory behind a part of it.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// The memory cannot be reached.
+    #[error(transparent)]
+    Access(AccessError),
+    /// The medium refused.
+    #[error(transparent)]
+    Flush(#[from] pinfold_region::FlushError),
+    /// The medium refused.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The directory beside the pool could not be made.
+    #[error("{}: {source}; it is needed for what devices still reach", dir.display())]
+    LiveDir {
+        /// Which.
+        dir: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The pool's thread could not be started.
+    #[error("could not start the pool's thread: {0}")]
+    Thread(std::io::Error),
     /// The layout area could not be made.
     #[error(transparent)]
     Area(#[from] AreaError),
     /// The kernel gave no random number for the pool's id.
     #[error("could not get a random id for the pool: {0}")]
     Random(Errno),
+}
+
+/// Why a change did not come to the medium of a lasting pool.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The medium refused, now or before. What was synced is there; what was not may be lost.
+    #[error("the pool takes no more changes, since its medium failed: {0}; close it and look at it with fsck")]
+    Failed(Arc<str>),
+    /// The record of the change would take too much of the log.
+    #[error(
+        "the change needs a record of {needed} bytes, more than the {most} that the log takes: copy the file anew, so that it has fewer extents"
+    )]
+    TooManyExtents {
+        /// Bytes of the record.
+        needed: u64,
+        /// The longest record.
+        most: u64,
+    },
+    /// A checkpoint finds no blocks.
+    #[error("no room for a checkpoint: {0}; remove something, or make the pool larger")]
+    NoCheckpoint(NoSpace),
+}
+
+impl JournalError {
+    /// The closest `errno`.
+    pub fn errno(&self) -> i32 {
+        let errno = match self {
+            Self::Failed(_) => Errno::IO,
+            Self::TooManyExtents { .. } => Errno::FBIG,
+            Self::NoCheckpoint(_) => Errno::NOSPC,
+        };
+        errno.raw_os_error()
+    }
 }
 
 /// Why a name could not be looked up or changed. Nothing was changed.
@@ -119,6 +247,9 @@ pub enum NameError {
         /// Why not.
         source: Box<PublishError>,
     },
+    /// The change did not come to the medium.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// There are not enough free blocks, and why the others are not free. In bytes.
@@ -191,6 +322,9 @@ pub enum SpaceError {
     /// The layout could not be pinned while blocks were put in.
     #[error(transparent)]
     Pin(#[from] pinfold_layout::PinError),
+    /// The change did not come to the medium.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why bytes were not copied.
@@ -242,6 +376,9 @@ pub enum CopyError {
     /// The range could not be pinned for the copy.
     #[error(transparent)]
     Pin(#[from] pinfold_layout::PinError),
+    /// The change did not come to the medium.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why a range of a file was not pinned. Nothing is pinned.
@@ -371,6 +508,9 @@ pub enum ChangeError {
     /// The layout is not broken: it is busy, the time is over, the wait would be for itself.
     #[error(transparent)]
     Break(#[from] BreakError),
+    /// The change did not come to the medium.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The whole blocks of the range are zeros, its edges could not be zeroed: the one failure that comes after the change.
     #[error("the edges of the range could not be zeroed: {0}")]
     Edge(Box<CopyError>),
@@ -389,6 +529,9 @@ pub enum PublishError {
     /// The reservation's layout has no place.
     #[error(transparent)]
     Area(#[from] AreaError),
+    /// What was written did not come to the medium.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl PoolError {
@@ -399,6 +542,22 @@ impl PoolError {
             Self::NoZeroing => Errno::OPNOTSUPP.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Random(errno) => errno.raw_os_error(),
+            Self::BadLength { .. } | Self::Shrinks { .. } | Self::NotAPool => Errno::INVAL.raw_os_error(),
+            Self::Exists => Errno::EXIST.raw_os_error(),
+            Self::NoMedium => Errno::OPNOTSUPP.raw_os_error(),
+            Self::Version { .. } => Errno::PROTONOSUPPORT.raw_os_error(),
+            Self::Damaged(_) | Self::Cut { .. } => Errno::UCLEAN.raw_os_error(),
+            Self::Changed(_) => Errno::AGAIN.raw_os_error(),
+            Self::AreaLost => Errno::OWNERDEAD.raw_os_error(),
+            Self::Reached(_) => Errno::BUSY.raw_os_error(),
+            Self::Region(error) => error.errno(),
+            Self::Grow(error) => error.errno(),
+            Self::Space(error) => error.errno(),
+            Self::Allocate(error) => error.errno(),
+            Self::Access(error) => error.errno(),
+            Self::Flush(error) => error.errno(),
+            Self::Journal(error) => error.errno(),
+            Self::Io(error) | Self::Thread(error) | Self::LiveDir { source: error, .. } => raw(error),
         }
     }
 }
@@ -420,6 +579,7 @@ impl NameError {
             Self::OtherPool(_) => Errno::XDEV,
             Self::Change { source, .. } => return source.errno(),
             Self::Publish { source, .. } => return source.errno(),
+            Self::Journal(error) => return error.errno(),
         };
         errno.raw_os_error()
     }
@@ -438,6 +598,7 @@ impl SpaceError {
             Self::BadRange { .. } => Errno::INVAL.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Pin(error) => error.errno(),
+            Self::Journal(error) => error.errno(),
         }
     }
 }
@@ -453,6 +614,7 @@ impl CopyError {
             Self::Access { source, .. } => source.errno(),
             Self::Area(error) => error.errno(),
             Self::Pin(error) => error.errno(),
+            Self::Journal(error) => error.errno(),
         }
     }
 }
@@ -502,6 +664,7 @@ impl ChangeError {
             Self::Access { source, .. } => source.errno(),
             Self::Area(error) => error.errno(),
             Self::Break(error) => error.errno(),
+            Self::Journal(error) => error.errno(),
             Self::Edge(error) => error.errno(),
         }
     }
@@ -514,6 +677,7 @@ impl PublishError {
             Self::Break(error) => error.errno(),
             Self::Zero(error) => raw(error),
             Self::Area(error) => error.errno(),
+            Self::Journal(error) => error.errno(),
         }
     }
 }

@@ -1,12 +1,24 @@
 //! What a file is made of: runs of blocks, and the holes between them.
 //!
 //! Stays true  E1: runs do not overlap, none is empty, and neighbours that could be one run are one.
-//!             E2: a block that is not `written` holds whatever it held before: nobody may read it (G10).
+//!             E2: a block that is set aside holds whatever it held before: nobody may read it (G10).
+//!             E3: every filled run lies in `filled`.
 //! Who may     whoever holds the file's map lock. What is put in and what is taken out is the callers' business: see M1
 //!             in [`node`](crate::node).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// What blocks hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Whatever they held before: the file reads as zeros here.
+    SetAside,
+    /// The file's bytes. On the medium they count as set aside still: their bytes are not durable yet.
+    Filled,
+    /// The file's bytes, on the medium too. In a pool that has none, all that is filled is written.
+    Written,
+}
 
 /// Blocks of the pool in a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,12 +27,16 @@ pub(crate) struct Run {
     pub(crate) block: u64,
     /// How many blocks. Never 0.
     pub(crate) len: u64,
-    /// Whether they hold the file's bytes. If not, the file reads as zeros here.
-    pub(crate) written: bool,
+    pub(crate) state: State,
 }
 
 impl Run {
-    fn end(&self) -> u64 {
+    /// Whether they hold the file's bytes. If not, the file reads as zeros here.
+    pub(crate) fn holds_bytes(&self) -> bool {
+        self.state != State::SetAside
+    }
+
+    pub(crate) fn end(&self) -> u64 {
         self.block + self.len
     }
 
@@ -47,8 +63,8 @@ impl Piece {
     }
 
     /// The pool block of a piece that holds the file's bytes.
-    pub(crate) fn written(&self) -> Option<u64> {
-        self.run.filter(|run| run.written).map(|run| run.block)
+    pub(crate) fn bytes_at(&self) -> Option<u64> {
+        self.run.filter(Run::holds_bytes).map(|run| run.block)
     }
 }
 
@@ -57,9 +73,50 @@ impl Piece {
 pub(crate) struct ExtentMap {
     runs: BTreeMap<u64, Run>,
     blocks: u64,
+    filled: Range<u64>,
 }
 
 impl ExtentMap {
+    /// The map of runs that are in order, and do not overlap.
+    pub(crate) fn from_runs(runs: Vec<(u64, Run)>) -> Self {
+        let blocks = runs.iter().map(|(_, run)| run.len).sum();
+        Self { runs: runs.into_iter().collect(), blocks, filled: 0..0 }
+    }
+
+    /// How many runs there are.
+    pub(crate) fn count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Every filled piece.
+    pub(crate) fn filled(&self) -> Vec<Piece> {
+        let filled = |piece: &Piece| piece.run.is_some_and(|run| run.state == State::Filled);
+        match self.filled.is_empty() {
+            true => Vec::new(),
+            false => self.pieces_there(self.filled.clone()).filter(filled).collect(),
+        }
+    }
+
+    /// The pieces of a range that are runs.
+    pub(crate) fn pieces_in(&self, range: Range<u64>) -> Vec<Piece> {
+        self.pieces_there(range).collect()
+    }
+
+    /// The file block after the last one that is no hole.
+    pub(crate) fn end(&self) -> u64 {
+        self.runs.last_key_value().map_or(0, |(at, run)| at + run.len)
+    }
+
+    /// The pieces of a range that are runs: what is a hole is passed over.
+    fn pieces_there(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + '_ {
+        let first = self.runs.range(..range.start).next_back().filter(|(at, run)| *at + run.len > range.start);
+        let all = first.into_iter().chain(self.runs.range(range.clone()));
+        all.map(move |(at, run)| {
+            let (start, end) = ((*at).max(range.start), (at + run.len).min(range.end));
+            Piece { at: start, len: end - start, run: Some(run.part(start - at, end - start)) }
+        })
+    }
+
     /// How many blocks it has.
     pub(crate) fn blocks(&self) -> u64 {
         self.blocks
@@ -107,12 +164,22 @@ impl ExtentMap {
         debug_assert!(run.len > 0);
         debug_assert!(self.piece(at, at + run.len) == Piece { at, len: run.len, run: None }, "{at} is no hole");
         self.blocks += run.len;
+        self.note_filled(at, &run);
         self.put(at, run);
+    }
+
+    fn note_filled(&mut self, at: u64, run: &Run) {
+        if run.state == State::Filled {
+            self.filled = match self.filled.is_empty() {
+                true => at..at + run.len,
+                false => self.filled.start.min(at)..self.filled.end.max(at + run.len),
+            };
+        }
     }
 
     /// Inserts without counting, and makes one run of neighbours that fit (E1).
     fn put(&mut self, mut at: u64, mut run: Run) {
-        let fits = |before: &Run, after: &Run| before.end() == after.block && before.written == after.written;
+        let fits = |before: &Run, after: &Run| before.end() == after.block && before.state == after.state;
         if let Some((start, before)) = self.runs.range(..at).next_back()
             && start + before.len == at
             && fits(before, &run)
@@ -149,21 +216,37 @@ impl ExtentMap {
         }
     }
 
-    /// Says whether the blocks of `piece` hold the file's bytes, where the file is still made of them.
-    pub(crate) fn set_written(&mut self, piece: &Piece, written: bool) {
-        let Some(expected) = piece.run else { return };
+    /// Says what the blocks of `piece` hold, where the file is still made of them. What was changed.
+    pub(crate) fn set_state(&mut self, piece: &Piece, state: State) -> Vec<Piece> {
+        let Some(expected) = piece.run else { return Vec::new() };
         let same = |now: &Piece| now.run.is_some_and(|run| run.block == expected.block + (now.at - piece.at));
-        let now: Vec<Piece> = self.pieces(piece.at..piece.end()).filter(same).collect();
-        for part in now.into_iter().filter(|part| part.run.is_some_and(|run| run.written != written)) {
+        let differs = |now: &Piece| now.run.is_some_and(|run| run.state != state);
+        let now: Vec<Piece> = self.pieces_there(piece.at..piece.end()).filter(same).filter(differs).collect();
+        for part in &now {
             for (at, run) in self.remove(part.at..part.end()) {
-                self.insert(at, Run { written, ..run });
+                self.insert(at, Run { state, ..run });
             }
         }
+        now
+    }
+
+    /// Says that filled pieces are written, where the file is still made of them. What was changed.
+    pub(crate) fn set_written(&mut self, pieces: &[Piece]) -> Vec<Piece> {
+        let changed = pieces.iter().flat_map(|piece| self.set_state(piece, State::Written)).collect();
+        let left = self.filled();
+        self.filled = match (left.first(), left.last()) {
+            (Some(first), Some(last)) => first.at..last.end(),
+            _ => 0..0,
+        };
+        changed
     }
 
     /// Moves everything from `from` on by `by` blocks up (`by` > 0) or down. Below lies a hole of that length.
     pub(crate) fn shift(&mut self, from: u64, by: i64) {
         self.cut(from);
+        if self.filled.end > from {
+            self.filled = self.filled.start.min(from.saturating_add_signed(by.min(0)))..u64::MAX;
+        }
         let moved = self.runs.split_off(&from);
         for (at, run) in moved {
             self.put(at.checked_add_signed(by).expect("shifts stay in the file"), run);
@@ -180,7 +263,7 @@ mod tests {
     use super::*;
 
     fn run(block: u64, len: u64) -> Run {
-        Run { block, len, written: true }
+        Run { block, len, state: State::Written }
     }
 
     #[test]
@@ -197,43 +280,50 @@ mod tests {
     fn an_unwritten_neighbour_stays_apart_until_it_is_written() {
         let mut map = ExtentMap::default();
         map.insert(0, run(10, 2));
-        map.insert(2, Run { block: 12, len: 2, written: false });
+        map.insert(2, Run { block: 12, len: 2, state: State::SetAside });
         assert_eq!(map.runs().count(), 2);
-        map.set_written(&map.piece(2, 3), true);
+        map.set_state(&map.piece(2, 3), State::Written);
         assert_eq!(map.runs().next(), Some((0, run(10, 3))));
-        map.set_written(&map.piece(3, 4), true);
+        map.set_state(&map.piece(3, 4), State::Written);
         assert_eq!(map.runs().count(), 1);
     }
 
     #[test]
     fn blocks_that_were_exchanged_meanwhile_are_not_marked() {
         let mut map = ExtentMap::default();
-        map.insert(0, Run { block: 10, len: 2, written: false });
+        map.insert(0, Run { block: 10, len: 2, state: State::SetAside });
         let before = map.piece(0, 2);
         map.remove(0..2);
-        map.insert(0, Run { block: 20, len: 2, written: false });
-        map.set_written(&before, true);
-        assert_eq!(map.piece(0, 2).written(), None);
+        map.insert(0, Run { block: 20, len: 2, state: State::SetAside });
+        map.set_state(&before, State::Written);
+        assert_eq!(map.piece(0, 2).bytes_at(), None);
     }
 
     /// One entry for each block and no runs: the truth that the map is compared with.
-    type Oracle = BTreeMap<u64, (u64, bool)>;
+    type Oracle = BTreeMap<u64, (u64, State)>;
 
     #[derive(Clone, Debug)]
     enum Step {
-        Fill(u64, u64, bool),
+        Fill(u64, u64, State),
         Remove(u64, u64),
-        Mark(u64, u64, bool),
+        Mark(u64, u64, State),
+        /// All that is filled is written.
+        Sync,
         Collapse(u64, u64),
         Open(u64, u64),
+    }
+
+    fn state() -> impl Strategy<Value = State> {
+        prop_oneof![Just(State::SetAside), Just(State::Filled), Just(State::Written)]
     }
 
     fn step() -> impl Strategy<Value = Step> {
         let range = (0..40u64, 1..12u64);
         prop_oneof![
-            (range.clone(), any::<bool>()).prop_map(|((at, len), written)| Step::Fill(at, len, written)),
+            (range.clone(), state()).prop_map(|((at, len), state)| Step::Fill(at, len, state)),
             range.clone().prop_map(|(at, len)| Step::Remove(at, len)),
-            (range.clone(), any::<bool>()).prop_map(|((at, len), written)| Step::Mark(at, len, written)),
+            (range.clone(), state()).prop_map(|((at, len), state)| Step::Mark(at, len, state)),
+            Just(Step::Sync),
             range.clone().prop_map(|(at, len)| Step::Collapse(at, len)),
             range.prop_map(|(at, len)| Step::Open(at, len)),
         ]
@@ -246,11 +336,11 @@ mod tests {
 
     fn apply(map: &mut ExtentMap, oracle: &mut Oracle, step: Step, next: &mut u64) {
         match step {
-            Step::Fill(at, len, written) => {
+            Step::Fill(at, len, state) => {
                 let holes: Vec<_> = map.pieces(at..at + len).filter(|piece| piece.run.is_none()).collect();
                 for hole in holes {
-                    map.insert(hole.at, Run { block: *next, len: hole.len, written });
-                    oracle.extend((0..hole.len).map(|i| (hole.at + i, (*next + i, written))));
+                    map.insert(hole.at, Run { block: *next, len: hole.len, state });
+                    oracle.extend((0..hole.len).map(|i| (hole.at + i, (*next + i, state))));
                     *next += hole.len;
                 }
             }
@@ -260,10 +350,20 @@ mod tests {
                 oracle.retain(|block, _| !(at..at + len).contains(block));
                 assert_eq!(left, before - oracle.len() as u64);
             }
-            Step::Mark(at, len, written) => {
+            Step::Mark(at, len, state) => {
                 let pieces: Vec<_> = map.pieces(at..at + len).collect();
-                pieces.iter().for_each(|piece| map.set_written(piece, written));
-                oracle.range_mut(at..at + len).for_each(|(_, block)| block.1 = written);
+                pieces.iter().for_each(|piece| drop(map.set_state(piece, state)));
+                oracle.range_mut(at..at + len).for_each(|(_, block)| block.1 = state);
+            }
+            Step::Sync => {
+                let filled = map.filled();
+                let blocks: u64 = filled.iter().map(|piece| piece.len).sum();
+                assert_eq!(blocks, oracle.values().filter(|(_, state)| *state == State::Filled).count() as u64, "E3");
+                assert_eq!(map.set_written(&filled), filled);
+                oracle
+                    .values_mut()
+                    .filter(|(_, state)| *state == State::Filled)
+                    .for_each(|block| block.1 = State::Written);
             }
             Step::Collapse(at, len) => {
                 map.remove(at..at + len);
@@ -279,14 +379,14 @@ mod tests {
     }
 
     fn check(map: &ExtentMap, oracle: &Oracle) {
-        let blocks = map.runs().flat_map(|(at, run)| (0..run.len).map(move |i| (at + i, (run.block + i, run.written))));
+        let blocks = map.runs().flat_map(|(at, run)| (0..run.len).map(move |i| (at + i, (run.block + i, run.state))));
         assert_eq!(&blocks.collect::<Oracle>(), oracle);
         assert_eq!(map.blocks(), oracle.len() as u64);
         let runs: Vec<_> = map.runs().collect();
         for pair in runs.windows(2) {
             let ((at, run), (next, after)) = (pair[0], pair[1]);
             assert!(at + run.len <= next, "runs overlap");
-            let one = at + run.len == next && run.end() == after.block && run.written == after.written;
+            let one = at + run.len == next && run.end() == after.block && run.state == after.state;
             assert!(!one, "neighbours that could be one run");
         }
         let covered: u64 = map.pieces(0..100).map(|piece| piece.len).sum();

@@ -10,8 +10,11 @@ use std::sync::{Arc, OnceLock};
 
 use pinfold_layout::{Access, AreaError, Effect, Extent, Layout, Policy, Until};
 
+use crate::error::JournalError;
 use crate::extents::Piece;
+use crate::journal::Prepared;
 use crate::lock::{lock, read};
+use crate::medium::record::Entry;
 use crate::node::{FileBody, FileId, Metadata, Node};
 use crate::pinning::{Pinning, Want};
 use crate::pool::Shared;
@@ -121,19 +124,19 @@ impl File {
             offset: block.offset(at),
             len: block.offset(run.len),
             place: block.offset(run.block),
-            written: run.written,
+            written: run.holds_bytes(),
         });
         runs.collect()
     }
 
     /// The first byte at `offset` or later that lies in a block with data. `None` if there is none before the end.
     pub fn seek_data(&self, offset: u64) -> Option<u64> {
-        self.seek(offset, |piece| piece.written().is_some())
+        self.seek(offset, |piece| piece.bytes_at().is_some())
     }
 
     /// The first byte at `offset` or later that lies in a hole; the end of the file counts as one. `None` past the end.
     pub fn seek_hole(&self, offset: u64) -> Option<u64> {
-        let found = self.seek(offset, |piece| piece.written().is_none());
+        let found = self.seek(offset, |piece| piece.bytes_at().is_none());
         found.or_else(|| Some(self.len()).filter(|len| offset < *len))
     }
 
@@ -198,34 +201,61 @@ impl Drop for OpenFile {
     }
 }
 
-/// Ends a file whose life is over (M3): nobody names it and nobody has it open. Waits for no transfer (F2).
+/// Ends a node whose life is over (M3): nobody names it and nobody has it open. Waits for no transfer (F2).
 pub(crate) fn evict(pool: &Arc<Shared>, node: &Arc<Node>, layout: Option<&Layout>) {
-    pool.nodes.forget(node.id);
-    let Some(body) = node.file() else { return };
-    if let Some(unseen) = body.take_unseen(node.id, &pool.pinned_by_others) {
-        let runs = unseen.into_iter().map(|extent: Extent| extent.block..extent.block + extent.len());
-        pool.allocator.give_back_unexposed(runs);
-        return;
-    }
-    if detach_all(pool, node, body, layout).is_err() {
+    let ended = match node.file() {
+        Some(body) => end_file(pool, node, body, layout),
+        None => pool.journal.prepare_one(Entry::End { node: node.id.0 }).map_err(|_| EvictError).map(|record| {
+            record.append(&pool.region);
+        }),
+    };
+    match ended {
+        // Not before: a checkpoint has a node until the log says that it ended.
+        Ok(()) => pool.nodes.forget(node.id),
         // No place for a break or a layout at the moment: the blocks stay where they are, and it is tried again.
-        lock(&pool.to_evict).push(Arc::clone(node));
+        Err(EvictError) => lock(&pool.to_evict).push(Arc::clone(node)),
     }
 }
 
+fn end_file(pool: &Arc<Shared>, node: &Arc<Node>, body: &FileBody, layout: Option<&Layout>) -> Result<(), EvictError> {
+    let record = pool.journal.prepare_one(Entry::End { node: node.id.0 })?;
+    let Some(unseen) = body.take_unseen(node.id, &pool.pinned_by_others) else {
+        return detach_all(pool, node, body, layout, record);
+    };
+    let position = record.append(&pool.region);
+    let runs = unseen.into_iter().map(|extent: Extent| extent.block..extent.block + extent.len());
+    match pool.journal.flushes() {
+        true => pool.allocator.give_back_at(position, runs.collect()),
+        false => pool.allocator.give_back_unexposed(runs),
+    }
+    Ok(())
+}
+
 /// Takes all blocks out of a file that nobody can open any more.
-fn detach_all(pool: &Shared, node: &Node, body: &FileBody, layout: Option<&Layout>) -> Result<(), EvictError> {
+fn detach_all(
+    pool: &Shared,
+    node: &Node,
+    body: &FileBody,
+    layout: Option<&Layout>,
+    record: Prepared<'_>,
+) -> Result<(), EvictError> {
     let layout = match layout {
         Some(layout) => layout.clone(),
         None => pool.area.layout(node.id.0)?,
     };
     let mut brk = pool.area.break_layout(&[(&layout, 0..u64::MAX)], Policy::Detach, Effect::Frees)?;
-    brk.drain(Until::done())?.commit(|| body.take_all(node.id));
+    record.commit(&pool.region, brk.drain(Until::done())?, || body.take_all(node.id));
     pool.allocator.reap();
     Ok(())
 }
 
 struct EvictError;
+
+impl From<JournalError> for EvictError {
+    fn from(_: JournalError) -> Self {
+        Self
+    }
+}
 
 impl From<AreaError> for EvictError {
     fn from(_: AreaError) -> Self {

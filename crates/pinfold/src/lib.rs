@@ -54,11 +54,16 @@ mod allocator;
 mod change;
 mod changes;
 mod copy;
+mod core;
+mod dirty;
 mod error;
 mod extents;
 mod file;
+mod journal;
+mod lasting;
 mod lock;
 mod long_term;
+mod medium;
 mod names;
 mod node;
 mod pinned;
@@ -67,15 +72,22 @@ mod pool;
 mod populate;
 mod report;
 mod reservation;
+mod snapshot;
 mod space;
+mod sync;
 mod token;
 mod units;
 
 pub use allocation::Allocation;
 pub use change::Change;
-pub use error::{ChangeError, CopyError, NameError, NoSpace, PinError, PoolError, PublishError, SpaceError};
+pub use error::{
+    ChangeError, CopyError, JournalError, NameError, NoSpace, PinError, PoolError, PublishError, SpaceError,
+};
 pub use file::{File, FileExtent};
+pub use lasting::live_dir_of;
 pub use long_term::{LongTermPinned, LongTermPinning};
+pub use medium::source::Source;
+pub use medium::superblock::{FORMAT_VERSION, POOL_BYTES_MAX, POOL_BYTES_MIN};
 pub use names::{DirEntry, Publish, Rename};
 pub use node::{FileId, FileKind, Metadata};
 pub use pinfold_layout::{
@@ -88,6 +100,7 @@ pub use pinning::Pinning;
 pub use pool::{Pool, PoolOptions, Zero};
 pub use report::{BreakReport, ParkedReport, PinReport, Place, Stats};
 pub use reservation::{Reservation, Reserving, Unpublished};
+pub use snapshot::{PoolInfo, Snapshot};
 pub use token::{NotAToken, Redeemed, Token};
 pub use units::FILE_BYTES_MAX;
 pub use {pinfold_layout as layout, pinfold_region as region};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pinfold_layout::{LongTerm, LongTermPin, PinError as LayoutPinError, Until};
 
+use crate::dirty::WrittenByDevice;
 use crate::error::PinError;
 use crate::file::File;
 use crate::pinned::Segment;
@@ -15,6 +16,8 @@ use crate::pool::Shared;
 /// handler was called.
 #[must_use = "dropping a pin unpins"]
 pub struct LongTermPinned {
+    /// Before the pin: noted while it is still pinned.
+    _written_by_device: Option<WrittenByDevice>,
     /// Before `pool`: unpinned while the memory is still mapped.
     _pin: LongTermPin,
     segments: Resolved,
@@ -136,6 +139,9 @@ impl LongTermPinning<'_> {
     ) -> Result<LongTermPinned, PinError> {
         let pin = pin?;
         let segments = found.expect("whoever is pinned was resolved")?;
-        Ok(LongTermPinned { _pin: pin, segments, _pool: Arc::clone(&self.want.open.pool) })
+        let pool = &self.want.open.pool;
+        let mut written = WrittenByDevice::begin(pool);
+        written.iter_mut().for_each(|written| written.add(&self.want.open.node, &segments));
+        Ok(LongTermPinned { _written_by_device: written, _pin: pin, segments, _pool: Arc::clone(pool) })
     }
 }

@@ -19,6 +19,7 @@ use pinfold_layout::Extent;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::changes::Changes;
+use crate::dirty::Dirty;
 use crate::extents::{ExtentMap, Run};
 use crate::file::OpenFile;
 use crate::lock::{lock, read, write};
@@ -80,6 +81,8 @@ pub(crate) struct Node {
     pub(crate) life: Mutex<Life>,
     /// Nanoseconds since 1970.
     modified: AtomicU64,
+    /// Whether the log knows of that.
+    touched: AtomicBool,
 }
 
 pub(crate) enum Kind {
@@ -123,6 +126,8 @@ pub(crate) struct FileBody {
     pub(crate) extend: Mutex<()>,
     /// Whether its layout was ever given to what may outlive its handles: a device's pin, another process.
     pub(crate) exposed: AtomicBool,
+    /// Which of its blocks hold bytes that are not durable.
+    pub(crate) dirty: Mutex<Dirty>,
 }
 
 #[derive(Default)]
@@ -130,6 +135,8 @@ pub(crate) struct FileMap {
     /// Bytes.
     pub(crate) len: u64,
     pub(crate) extents: ExtentMap,
+    /// The end of the last record that changed it: what a checkpoint holds of it is true up to there.
+    pub(crate) position: u64,
     /// What was broken when, for tokens.
     pub(crate) changes: Changes,
 }
@@ -148,7 +155,25 @@ impl Kind {
 impl Node {
     pub(crate) fn new(id: FileId, kind: Kind) -> Arc<Self> {
         let life = Mutex::new(Life::default());
-        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified: AtomicU64::new(now()) })
+        let (modified, touched) = (AtomicU64::new(now()), AtomicBool::new(false));
+        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified, touched })
+    }
+
+    /// A node that a medium has.
+    pub(crate) fn restored(id: FileId, kind: Kind, modified: u64) -> Arc<Self> {
+        let life = Mutex::new(Life::default());
+        let (modified, touched) = (AtomicU64::new(modified), AtomicBool::new(false));
+        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified, touched })
+    }
+
+    /// When it was changed last, in nanoseconds since 1970.
+    pub(crate) fn modified_nanos(&self) -> u64 {
+        self.modified.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was touched since this was last asked.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
     }
 
     /// The body of a file; `None` for directories and links.
@@ -190,6 +215,7 @@ impl Node {
     pub(crate) fn touch(&self) {
         // ORDER: relaxed; a time for people.
         self.modified.store(now(), Ordering::Relaxed);
+        self.touched.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn metadata(&self, block: BlockSize) -> Metadata {
@@ -252,7 +278,7 @@ fn extent(FileId(object): FileId, at: u64, run: &Run) -> Extent {
 }
 
 /// Nanoseconds since 1970, as of the last tick of the kernel.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = clock_gettime(ClockId::RealtimeCoarse);
     (now.tv_sec.max(0) as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }

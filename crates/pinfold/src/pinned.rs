@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pinfold_layout::{Access, Holder, Label, PinSpec, Transfer};
 use pinfold_region::AccessError;
 
+use crate::dirty::WrittenByDevice;
 use crate::error::PinError;
 use crate::file::File;
 use crate::node::FileId;
@@ -54,6 +55,8 @@ pub struct Pinned {
 }
 
 struct Parts {
+    /// Before `transfer`: noted while it is still pinned.
+    written_by_device: Option<WrittenByDevice>,
     /// Before `pool`: unpinned while the memory is still mapped (D1).
     transfer: Transfer,
     segments: Resolved,
@@ -64,15 +67,25 @@ struct Parts {
     pool: Arc<Shared>,
 }
 
+impl Parts {
+    fn note_written(&mut self, want: &Want<'_>, segments: &[Segment]) {
+        if let Some(written) = self.written_by_device.as_mut().filter(|_| want.access == Access::Write) {
+            written.add(&want.open.node, segments);
+        }
+    }
+}
+
 impl Pinned {
     pub(crate) fn new(pool: &Arc<Shared>, transfer: Transfer) -> Self {
         let (segments, recorders, pool) = (Resolved::new(), Vec::new(), Arc::clone(pool));
-        Self { parts: Box::new(Parts { transfer, segments, recorders, writable: true, pool }) }
+        let written_by_device = WrittenByDevice::begin(&pool);
+        Self { parts: Box::new(Parts { written_by_device, transfer, segments, recorders, writable: true, pool }) }
     }
 
     /// Adds what a want was resolved to.
     pub(crate) fn add(&mut self, want: &Want<'_>, resolved: Resolved) {
         let parts = &mut *self.parts;
+        parts.note_written(want, &resolved);
         match parts.segments.is_empty() {
             true => parts.segments = resolved,
             false => parts.segments.extend(resolved),
@@ -108,6 +121,7 @@ impl Pinned {
         // An error here leaves a pin more on the range until the transfer ends: a transfer only grows.
         let (first, resolved) = (parts.segments.len(), resolved?);
         parts.writable &= access == Access::Write;
+        parts.note_written(&want, &resolved);
         parts.segments.extend(resolved);
         Ok(&parts.segments[first..])
     }

@@ -88,7 +88,9 @@ impl<'f> Want<'f> {
         self.check_place(&map)?;
         let mut segments = Resolved::new();
         for piece in map.extents.pieces(self.blocks()) {
-            let Some(run) = piece.run.filter(|run| run.written || self.recorder.is_some()) else { return Ok(None) };
+            let Some(run) = piece.run.filter(|run| run.holds_bytes() || self.recorder.is_some()) else {
+                return Ok(None);
+            };
             let bytes = pool.block.to_bytes(&(piece.at..piece.end()));
             let (start, end) = (self.range.start.max(bytes.start), self.range.end.min(bytes.end));
             let place = pool.block.offset(run.block) + (start - bytes.start);

@@ -2,28 +2,31 @@
 //!
 //! Stays true  O1: region, layout area and holder live as long as any handle, any pin, and any transfer that was given
 //!                 up and not released.
+//!             O2: the keeper is gone before the last handle is: nobody but the handles has more than the `Core`.
 //! Lock order  see [`node`](crate::node).
-//! Dead owner  the pool's state lives in memory: it ends with its process. What devices still reach then is the
-//!             region's memory, which the kernel keeps for them, and which no other pool gets.
+//! Dead owner  a pool without a medium ends with its process. What devices still reach then is the region's memory, which
+//!             the kernel keeps for them, and which no other pool gets. A lasting one is opened again (`lasting`).
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use pinfold_layout::{Area, AreaOptions, Holder, OperatorDecision, PinInfo, Quiescent, ReleaseError, Transfer};
 use pinfold_region::{Region, RegionKind};
 
 use crate::allocator::{Allocator, Fresh};
+use crate::core::{Core, Nodes};
 use crate::error::{PoolError, SpaceError};
 use crate::file::evict;
+use crate::journal::{Journal, Keeper};
+use crate::lasting::Lasting;
 use crate::lock::lock;
 use crate::names::Directory;
 use crate::node::{FileId, Kind, Node};
 use crate::space::Goal;
-use crate::token::this_host;
+use crate::token::this_opening;
 use crate::units::BlockSize;
 
 /// How a pool is made.
@@ -33,6 +36,7 @@ pub struct PoolOptions {
     area: AreaOptions,
     shared: bool,
     zero: Option<Arc<dyn Zero>>,
+    pub(crate) lasting: Lasting,
 }
 
 /// Writes zeros into memory that only a device can address.
@@ -52,7 +56,8 @@ impl<F: Fn(u64, u64) -> std::io::Result<()> + Send + Sync> Zero for F {
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { block_size: 4096, area: AreaOptions::default(), shared: false, zero: None }
+        let (area, lasting) = (AreaOptions::default(), Lasting::default());
+        Self { block_size: 4096, area, shared: false, zero: None, lasting }
     }
 }
 
@@ -90,7 +95,20 @@ impl PoolOptions {
         self
     }
 
-    /// A new, empty pool on `region`. What the region held is not looked at, and nobody will see it.
+    pub(crate) fn bytes_of_block(&self) -> u64 {
+        self.block_size
+    }
+
+    pub(crate) fn area_options(&self) -> AreaOptions {
+        self.area.clone()
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// A new, empty pool on `region`, which ends with its process. What the region held is not looked at, and nobody will
+    /// see it. For one that lasts see [`PoolOptions::format`].
     ///
     /// # Errors
     /// [`PoolError`]; the region is dropped then.
@@ -108,31 +126,31 @@ impl PoolOptions {
         let area = if self.shared { Area::shared(self.area)? } else { Area::embedded(self.area)? };
         let root = Node::new(ROOT, Kind::Directory(Directory::default()));
         root.add_first_link();
-        let shared = Arc::new(Shared {
-            id,
-            host: this_host(),
+        let durable_commit = Arc::new(AtomicU64::new(u64::MAX));
+        let core = Core {
             block,
-            zero,
-            pinned_by_others: AtomicBool::new(self.shared),
-            base: region.bytes(0..0).map_or(0, |start| start.address()),
-            allocator: Allocator::new(&region, block, area.busy_extents()),
+            journal: Journal::default(),
+            allocator: Allocator::new(
+                &region,
+                block,
+                [0..block.floor(region.len())],
+                area.busy_extents(),
+                durable_commit,
+            ),
             nodes: Nodes::default(),
             last_id: AtomicU64::new(ROOT.0),
-            root,
-            moving: Mutex::new(()),
-            to_evict: Mutex::default(),
-            kept_mapped: Mutex::default(),
-            holder: area.holder()?,
-            area,
+            to_sync: Mutex::default(),
+            pinned_by_others: AtomicBool::new(self.shared),
             region,
-        });
-        shared.nodes.add(&shared.root);
+        };
+        core.nodes.add(&root);
+        let shared = Shared::new(id, zero, root, core, area)?;
         Ok(Pool { shared })
     }
 }
 
 /// The root directory.
-const ROOT: FileId = FileId(1);
+pub(crate) const ROOT: FileId = FileId(1);
 
 /// Files in a region of memory. Cheap to clone; all clones are one pool.
 #[derive(Clone)]
@@ -143,18 +161,11 @@ pub struct Pool {
 /// What all handles of a pool share.
 pub(crate) struct Shared {
     pub(crate) id: [u8; 16],
-    /// This boot of this machine: tokens do not outlive it.
+    /// This boot of this machine, and this opening of the pool: tokens do not outlive them.
     pub(crate) host: [u8; 16],
-    pub(crate) block: BlockSize,
     zero: Option<Arc<dyn Zero>>,
-    /// Whether files may be pinned by other processes, or by who was given the layout area, and not through their
-    /// handles alone.
-    pub(crate) pinned_by_others: AtomicBool,
     /// The address of the region's first byte, for devices.
     pub(crate) base: u64,
-    pub(crate) allocator: Allocator,
-    pub(crate) nodes: Nodes,
-    last_id: AtomicU64,
     pub(crate) root: Arc<Node>,
     /// Held while a directory moves to another one.
     pub(crate) moving: Mutex<()>,
@@ -162,10 +173,20 @@ pub(crate) struct Shared {
     pub(crate) to_evict: Mutex<Vec<Arc<Node>>>,
     /// This pool itself, while transfers that were given up may reach its memory (O1).
     kept_mapped: Mutex<Option<Arc<Shared>>>,
+    /// Of a pool with a medium.
+    pub(crate) keeper: Mutex<Option<Keeper>>,
     // From here on in the order in which they must go.
     pub(crate) holder: Arc<Holder>,
     pub(crate) area: Area,
-    pub(crate) region: Region,
+    core: Arc<Core>,
+}
+
+impl Deref for Shared {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
 }
 
 impl Pool {
@@ -253,19 +274,47 @@ impl Shared {
         self.pinned_by_others.store(true, Ordering::Relaxed);
     }
 
-    /// A new node, in the table.
-    pub(crate) fn new_node(&self, kind: Kind) -> Arc<Node> {
-        // ORDER: relaxed; only that no number is given twice matters.
-        let id = FileId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
-        let node = Node::new(id, kind);
-        self.nodes.add(&node);
-        node
+    /// A pool over `core`, whose nodes are there.
+    pub(crate) fn new(
+        id: [u8; 16],
+        zero: Option<Arc<dyn Zero>>,
+        root: Arc<Node>,
+        core: Core,
+        area: Area,
+    ) -> Result<Arc<Self>, PoolError> {
+        let host = this_opening(core.journal.epoch());
+        Ok(Arc::new(Self {
+            id,
+            host,
+            zero,
+            base: core.region.bytes(0..0).map_or(0, |start| start.address()),
+            root,
+            moving: Mutex::new(()),
+            to_evict: Mutex::default(),
+            kept_mapped: Mutex::default(),
+            keeper: Mutex::default(),
+            holder: area.holder()?,
+            area,
+            core: Arc::new(core),
+        }))
+    }
+
+    /// What the keeper works on.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Takes `want` blocks (see [`Allocator::take`]), of what could not be evicted in time too.
     pub(crate) fn take(self: &Arc<Self>, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
         match self.allocator.take(&self.region, want, goal) {
-            Err(SpaceError::Full(_)) if self.evict_late() => self.allocator.take(&self.region, want, goal),
+            Err(SpaceError::Full(space)) => {
+                // What is freed and not durable is so after a commit (G9).
+                let durable = space.not_durable > 0 && self.flush_log().is_ok();
+                match self.evict_late() || durable {
+                    true => self.allocator.take(&self.region, want, goal),
+                    false => Err(SpaceError::Full(space)),
+                }
+            }
             taken => taken,
         }
     }
@@ -306,38 +355,6 @@ impl Shared {
         let late = std::mem::take(&mut *lock(&self.to_evict));
         late.iter().for_each(|node| evict(self, node, None));
         !late.is_empty()
-    }
-}
-
-/// Finds nodes by their ids.
-#[derive(Default)]
-pub(crate) struct Nodes {
-    shards: [Mutex<HashMap<FileId, Weak<Node>>>; 16],
-}
-
-impl Nodes {
-    fn shard(&self, id: FileId) -> &Mutex<HashMap<FileId, Weak<Node>>> {
-        &self.shards[(id.0 % 16) as usize]
-    }
-
-    pub(crate) fn add(&self, node: &Arc<Node>) {
-        lock(self.shard(node.id)).insert(node.id, Arc::downgrade(node));
-    }
-
-    pub(crate) fn forget(&self, id: FileId) {
-        lock(self.shard(id)).remove(&id);
-    }
-
-    pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
-        lock(self.shard(id)).get(&id)?.upgrade()
-    }
-
-    /// Every node there is, in no order.
-    pub(crate) fn all(&self) -> Vec<Arc<Node>> {
-        self.shards
-            .iter()
-            .flat_map(|shard| lock(shard).values().filter_map(Weak::upgrade).collect::<Vec<_>>())
-            .collect()
     }
 }
 

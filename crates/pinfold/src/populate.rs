@@ -9,10 +9,11 @@
 use std::ops::Range;
 
 use crate::allocator::Fresh;
-use crate::error::{CopyError, SpaceError};
-use crate::extents::{Piece, Run};
+use crate::error::{CopyError, JournalError, SpaceError};
+use crate::extents::{Piece, Run, State};
 use crate::file::OpenFile;
 use crate::lock::{lock, read, write};
+use crate::medium::record::{Draft, Entry};
 use crate::node::{FileId, FileMap};
 use crate::space::Goal;
 
@@ -27,18 +28,36 @@ impl OpenFile {
     pub(crate) fn set_aside(&self, blocks: Range<u64>) -> Result<(), SpaceError> {
         let _populating = lock(&self.body().populate);
         let holes: Vec<Piece> = self.pieces_of(blocks).1.into_iter().filter(|piece| piece.run.is_none()).collect();
+        if holes.is_empty() {
+            return Ok(());
+        }
         let taken = self.take_for(&holes)?;
+        let record = self.pool.journal.prepare(|draft| self.draft_put(draft, &taken, false))?;
         let mut map = write(&self.body().map);
-        taken.into_iter().for_each(|taken| taken.put_into(&mut map, false));
+        taken.into_iter().for_each(|taken| taken.put_into(&mut map, State::SetAside));
+        map.position = record.append(&self.pool.region);
         Ok(())
     }
 
     /// Sets a block aside that was taken before, if there is a hole for it.
-    pub(crate) fn put_into_hole(&self, at: u64, fresh: Fresh<'_>) {
+    pub(crate) fn put_into_hole(&self, at: u64, fresh: Fresh<'_>) -> Result<(), JournalError> {
         let _populating = lock(&self.body().populate);
+        let taken = [TakenFor { at, fresh }];
+        let record = self.pool.journal.prepare(|draft| self.draft_put(draft, &taken, false))?;
         let mut map = write(&self.body().map);
         if map.extents.piece(at, at + 1).run.is_none() {
-            TakenFor { at, fresh }.put_into(&mut map, false);
+            taken.into_iter().for_each(|taken| taken.put_into(&mut map, State::SetAside));
+            map.position = record.append(&self.pool.region);
+        }
+        Ok(())
+    }
+
+    /// What the log says of blocks that are put under holes. Their bytes are not durable: as far as that takes a flush, they
+    /// count as set aside.
+    fn draft_put(&self, draft: &mut Draft, taken: &[TakenFor<'_>], written: bool) {
+        let node = self.node.id.0;
+        for (at, run) in taken.iter().flat_map(TakenFor::new_blocks) {
+            draft.add(Entry::Put { node, at, block: run.block, len: run.len, written });
         }
     }
 
@@ -61,16 +80,37 @@ impl OpenFile {
         for (at, run) in in_holes.chain(unwritten) {
             write_new(&NewBlocks { at, block: run.block, len: run.len })?;
         }
+        let state = self.pool.filled();
+        let written = state == State::Written;
+        let record = self.pool.journal.prepare(|draft| {
+            self.draft_put(draft, &taken, written);
+            let node = self.node.id.0;
+            let marked = set_aside.iter().filter(|_| written);
+            marked.for_each(|piece| draft.add(Entry::Mark { node, at: piece.at, len: piece.len, written }));
+        });
+        let record = record.map_err(|error| NoBlocks(self.node.id, error.into()))?;
+        self.note_new(&taken, &set_aside);
         let mut map = write(&self.body().map);
-        taken.into_iter().for_each(|taken| taken.put_into(&mut map, true));
-        set_aside.iter().for_each(|piece| map.extents.set_written(piece, true));
+        taken.into_iter().for_each(|taken| taken.put_into(&mut map, state));
+        set_aside.iter().for_each(|piece| drop(map.extents.set_state(piece, state)));
+        if let Some(position) = record.append_some(&self.pool.region) {
+            map.position = position;
+        }
         Ok(there)
+    }
+
+    /// What was filled is not durable.
+    fn note_new(&self, taken: &[TakenFor<'_>], set_aside: &[Piece]) {
+        let in_holes = taken.iter().flat_map(TakenFor::new_blocks).map(|(_, run)| run);
+        for run in in_holes.chain(set_aside.iter().filter_map(|piece| piece.run)) {
+            self.pool.note_dirty(&self.node, self.pool.block.to_bytes(&(run.block..run.end())));
+        }
     }
 
     /// The pieces of a range that hold bytes, and those that do not.
     fn pieces_of(&self, blocks: Range<u64>) -> (Vec<Piece>, Vec<Piece>) {
         let map = read(&self.body().map);
-        map.extents.pieces(blocks).partition(|piece| piece.written().is_some())
+        map.extents.pieces(blocks).partition(|piece| piece.bytes_at().is_some())
     }
 
     /// Takes blocks for every hole, or none (P2).
@@ -134,9 +174,9 @@ impl TakenFor<'_> {
     }
 
     /// Puts them into the hole that they were taken for.
-    fn put_into(self, map: &mut FileMap, written: bool) {
+    fn put_into(self, map: &mut FileMap, state: State) {
         for (at, run) in self.new_blocks() {
-            map.extents.insert(at, Run { written, ..run });
+            map.extents.insert(at, Run { state, ..run });
         }
         self.fresh.used();
     }

@@ -115,7 +115,7 @@ impl Pool {
             in_files: bytes(in_files),
             parked: bytes(busy.pinned),
             quarantined: bytes(busy.quarantined),
-            not_durable: bytes(busy.not_durable),
+            not_durable: bytes(busy.not_durable + shared.allocator.freed()),
             nodes: nodes.len() as u64,
             pins: shared.area.pins().len() as u64,
         }

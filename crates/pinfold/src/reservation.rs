@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 use pinfold_layout::{Access, Effect, Idle, Policy, Until};
 
 use crate::error::{NameError, PublishError, SpaceError};
-use crate::extents::Piece;
+use crate::extents::{Piece, State};
 use crate::file::File;
 use crate::lock::{lock, read, write};
+use crate::medium::record::{Entry, Made};
 use crate::names::Publish;
 use crate::node::{FileBody, FileId, Kind};
 use crate::pinning::{Pinning, Want};
@@ -132,8 +133,16 @@ impl Reserving<'_> {
         let node = self.pool.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self.pool, &node);
         lock(&node.life).reserved = true;
+        let record = self.pool.journal.prepare(|draft| {
+            draft.add(Entry::Make { node: node.id.0, made: Made::File });
+            draft.add(Entry::Length { node: node.id.0, len: self.len });
+        })?;
+        {
+            let mut map = write(&file.open.body().map);
+            map.len = self.len;
+            map.position = record.append(&self.pool.region);
+        }
         file.open.set_aside_pinned(&(0..self.len))?;
-        write(&file.open.body().map).len = self.len;
         Ok(Reservation { file, written: Arc::default() })
     }
 }
@@ -204,12 +213,12 @@ impl Reservation {
                 Some(until) => brk.drain(until)?,
                 None => brk.try_drain()?,
             };
-            self.zero_gaps(idle).map_err(PublishError::Zero)
+            self.zero_gaps(idle)
         })();
         settled.map_err(|source| NameError::Publish { path: path.to_owned(), source: Box::new(source) })
     }
 
-    fn zero_gaps(&self, idle: Idle<'_>) -> std::io::Result<()> {
+    fn zero_gaps(&self, idle: Idle<'_>) -> Result<(), PublishError> {
         let open = &self.file.open;
         let block = open.pool.block;
         let end = block.offset(block.ceil(self.len()));
@@ -222,12 +231,27 @@ impl Reservation {
                 let Some(run) = piece.run else { continue };
                 let bytes = block.to_bytes(&(piece.at..piece.end()));
                 let place = |offset: u64| block.offset(run.block) + (offset - bytes.start);
-                open.pool.zero_bytes(place(gap.start.max(bytes.start))..place(gap.end.min(bytes.end)))?;
+                let gap = place(gap.start.max(bytes.start))..place(gap.end.min(bytes.end));
+                open.pool.zero_bytes(gap).map_err(PublishError::Zero)?;
             }
         }
-        idle.commit(|| {
-            let mut map = write(&open.body().map);
-            pieces.iter().for_each(|piece| map.extents.set_written(piece, true));
+        self.mark_written(idle, &pieces)
+    }
+
+    /// Says that all of it holds bytes, once they are durable: it is published whole, or not at all.
+    fn mark_written(&self, idle: Idle<'_>, pieces: &[Piece]) -> Result<(), PublishError> {
+        let open = &self.file.open;
+        if open.pool.journal.flushes() {
+            let places = pieces.iter().filter_map(|piece| piece.run);
+            let places = places.map(|run| open.pool.block.to_bytes(&(run.block..run.end())));
+            open.pool.flush_places(places.collect())?;
+        }
+        let len = pieces.last().map_or(0, Piece::end);
+        let mark = Entry::Mark { node: open.node.id.0, at: 0, len, written: true };
+        let record = open.pool.journal.prepare_one(mark)?;
+        let mut map = write(&open.body().map);
+        map.position = record.commit(&open.pool.region, idle, || {
+            pieces.iter().for_each(|piece| drop(map.extents.set_state(piece, State::Written)));
             Vec::new()
         });
         Ok(())

@@ -54,12 +54,16 @@ pub(crate) struct FreeSpace {
 }
 
 impl FreeSpace {
-    /// A pool of `blocks` blocks, all of them free. `align` is how many make 2 MiB: 1 if one block does.
+    /// A pool of `blocks` blocks, none of them free. `align` is how many make 2 MiB: 1 if one block does.
     pub(crate) fn new(blocks: u64, align: u64) -> Self {
         debug_assert!(align > 0 && blocks <= u64::MAX / 2, "{blocks} blocks, {align} to 2 MiB");
-        let mut runs = Runs::default();
-        runs.add(0..blocks);
-        Self { blocks, align, free: blocks, runs, rooms: Rooms::default() }
+        Self { blocks, align, free: 0, runs: Runs::default(), rooms: Rooms::default() }
+    }
+
+    /// The pool has more blocks. They are in use.
+    pub(crate) fn grow(&mut self, blocks: u64) {
+        debug_assert!(blocks >= self.blocks, "a pool only grows");
+        self.blocks = blocks;
     }
 
     /// How many blocks are free.

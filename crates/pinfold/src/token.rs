@@ -147,8 +147,15 @@ impl Redeemed {
     }
 }
 
+/// This boot of this machine, and the pool's opening of that number: generations begin anew with each.
+pub(crate) fn this_opening(epoch: u64) -> [u8; 16] {
+    let mut host = this_boot();
+    host[..8].iter_mut().zip(epoch.to_le_bytes()).for_each(|(byte, of_epoch)| *byte ^= of_epoch);
+    host
+}
+
 /// This boot of this machine.
-pub(crate) fn this_host() -> [u8; 16] {
+pub(crate) fn this_boot() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: Vec<u8> =
         text.bytes().filter_map(|byte| (byte as char).to_digit(16)).map(|digit| digit as u8).collect();

@@ -10,9 +10,10 @@ use pinfold_layout::{Extent, Idle, Policy};
 use super::{Change, Operation};
 use crate::allocator::Fresh;
 use crate::error::{ChangeError, SpaceError};
-use crate::extents::{Piece, Run};
+use crate::extents::{Piece, Run, State};
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, read, write};
+use crate::medium::record::{Draft, Entry};
 use crate::node::FileMap;
 use crate::space::Goal;
 
@@ -21,12 +22,12 @@ impl Change<'_> {
     /// again.
     pub(super) fn make_in_place(&self) -> Result<bool, ChangeError> {
         match &self.operation {
-            Operation::Truncate { len } => return Ok(self.grow(*len)),
+            Operation::Truncate { len } => return self.grow(*len),
             Operation::Punch(range) => self.zero_edges(range)?,
             Operation::Zero { range, keep_size } => {
                 self.file.open.set_aside_pinned(range).map_err(self.space())?;
                 self.zero_edges(range)?;
-                self.grow_unless(*keep_size, range.end);
+                self.grow_unless(*keep_size, range.end)?;
             }
             Operation::Collapse(_) | Operation::Insert { .. } | Operation::Exchange { .. } => {
                 unreachable!("what moves blocks is always broken")
@@ -35,23 +36,26 @@ impl Change<'_> {
         Ok(true)
     }
 
-    fn grow(&self, len: u64) -> bool {
-        let body = self.file.open.body();
-        let _longer = lock(&body.extend);
-        let mut map = write(&body.map);
+    fn grow(&self, len: u64) -> Result<bool, ChangeError> {
+        let open = &self.file.open;
+        let _longer = lock(&open.body().extend);
+        let record = open.pool.journal.prepare_one(Entry::Length { node: open.node.id.0, len })?;
+        let mut map = write(&open.body().map);
         let grows = len >= map.len;
         if grows {
             map.len = len;
-            self.file.open.node.touch();
+            map.position = record.append(&open.pool.region);
+            open.node.touch();
         }
-        grows
+        Ok(grows)
     }
 
-    fn grow_unless(&self, keep_size: bool, len: u64) {
+    fn grow_unless(&self, keep_size: bool, len: u64) -> Result<(), ChangeError> {
         if !keep_size {
             // False if it is that long already.
-            self.grow(len);
+            self.grow(len)?;
         }
+        Ok(())
     }
 
     /// Makes what breaks.
@@ -59,7 +63,7 @@ impl Change<'_> {
         match &self.operation {
             Operation::Truncate { len } => self.truncate(idle, *len)?,
             Operation::Punch(range) => {
-                self.punch(idle, range);
+                self.punch(idle, range)?;
                 self.zero_edges(range)?;
             }
             Operation::Zero { range, keep_size } => {
@@ -67,7 +71,7 @@ impl Change<'_> {
                 self.zero_blocks(idle, range)?;
                 self.zero_edges(range)?;
                 self.put_under_edges(edges)?;
-                self.grow_unless(*keep_size, range.end);
+                self.grow_unless(*keep_size, range.end)?;
             }
             Operation::Collapse(range) => self.collapse(idle, range)?,
             Operation::Insert { at, len } => self.insert(idle, *at, *len)?,
@@ -75,6 +79,34 @@ impl Change<'_> {
         }
         self.file.open.node.touch();
         self.file.open.pool.allocator.reap();
+        Ok(())
+    }
+
+    /// Makes the change while its ranges are closed, on the map and on record.
+    fn commit(
+        &self,
+        idle: Idle<'_>,
+        draft: impl Fn(&FileMap, &mut Draft),
+        change: impl FnOnce(&mut FileMap) -> Vec<Extent>,
+    ) -> Result<(), ChangeError> {
+        let open = &self.file.open;
+        // `populate` keeps out a device's pin that is being resolved: under `Detach` there may be one.
+        let _populating = lock(&open.body().populate);
+        let (record, mut map) = loop {
+            let mut position = 0;
+            let record = open.pool.journal.prepare(|to| {
+                let map = read(&open.body().map);
+                position = map.position;
+                draft(&map, to);
+            })?;
+            let map = write(&open.body().map);
+            // Else a record came in between, of a length or of what was synced: this one has to follow from it.
+            if !open.pool.journal.is_live() || map.position == position {
+                break (record, map);
+            }
+        };
+        // Locked until the record is appended, so that the order of records is that of changes.
+        map.position = record.commit(&open.pool.region, idle, || change(&mut map));
         Ok(())
     }
 
@@ -86,19 +118,26 @@ impl Change<'_> {
             true => None,
             false => self.cut_block(last, len - block.offset(last))?,
         };
-        idle.commit(|| {
-            open.changing(|map| {
-                map.changes.note(last..u64::MAX);
-                map.len = len;
-                let mut left = map.take_out(open.node.id, block.ceil(len)..u64::MAX);
-                if let Some(kept) = kept {
-                    left.extend(map.take_out(open.node.id, last..last + 1));
-                    put(map, last, kept, true);
-                }
-                left
-            })
-        });
-        Ok(())
+        let node = open.node.id.0;
+        let new: Vec<Run> = kept.iter().flat_map(Fresh::runs).collect();
+        let draft = |_: &FileMap, draft: &mut Draft| {
+            draft.add(Entry::Length { node, len });
+            draft.add(Entry::Take { node, at: block.ceil(len), len: u64::MAX });
+            if !new.is_empty() {
+                draft.add(Entry::Take { node, at: last, len: 1 });
+                draft_put(draft, node, last, &new, true);
+            }
+        };
+        self.commit(idle, draft, |map| {
+            map.changes.note(last..u64::MAX);
+            map.len = len;
+            let mut left = map.take_out(open.node.id, block.ceil(len)..u64::MAX);
+            if let Some(kept) = kept {
+                left.extend(map.take_out(open.node.id, last..last + 1));
+                put(map, last, kept, State::Written);
+            }
+            left
+        })
     }
 
     /// Keeps the first `keep` bytes of the file's block `at`, and zeroes the rest (M2): in place, or, while a device may
@@ -106,10 +145,13 @@ impl Change<'_> {
     fn cut_block(&self, at: u64, keep: u64) -> Result<Option<Fresh<'_>>, ChangeError> {
         let open = &self.file.open;
         let (pool, block) = (&open.pool, open.pool.block);
-        let Some(old) = read(&open.body().map).extents.piece(at, at + 1).written() else { return Ok(None) };
+        let Some(old) = read(&open.body().map).extents.piece(at, at + 1).bytes_at() else { return Ok(None) };
         let zero = |start: u64, end: u64| pool.zero_bytes(start..end).map_err(SpaceError::Zero);
         if self.policy == Policy::Wait || pool.area.first_busy(open.layout()?, at..at + 1).is_none() {
-            zero(block.offset(old) + keep, block.offset(old + 1)).map_err(self.space())?;
+            let cut = block.offset(old) + keep..block.offset(old + 1);
+            zero(cut.start, cut.end).map_err(self.space())?;
+            // Durable before the record: the file may grow again, and read as zeros there.
+            self.flush_if_it_lasts(cut)?;
             return Ok(None);
         }
         let fresh = pool.take(1, Goal { after: None, at }).map_err(self.space())?;
@@ -118,18 +160,27 @@ impl Change<'_> {
         let copied = bytes(old).and_then(|from| from.copy_to(bytes(new)?));
         copied.map_err(|source| ChangeError::Access { file: self.file.id(), source })?;
         zero(block.offset(new) + keep, block.offset(new + 1)).map_err(self.space())?;
+        self.flush_if_it_lasts(block.offset(new)..block.offset(new + 1))?;
         Ok(Some(fresh))
     }
 
-    fn punch(&self, idle: Idle<'_>, range: &Range<u64>) {
+    fn flush_if_it_lasts(&self, place: Range<u64>) -> Result<(), ChangeError> {
+        let pool = &self.file.open.pool;
+        if pool.journal.flushes() {
+            pool.flush_places(vec![place])?;
+        }
+        Ok(())
+    }
+
+    fn punch(&self, idle: Idle<'_>, range: &Range<u64>) -> Result<(), ChangeError> {
         let open = &self.file.open;
         let blocks = open.pool.block.inward(range);
-        idle.commit(|| {
-            open.changing(|map| {
-                map.changes.note(blocks.clone());
-                map.take_out(open.node.id, blocks)
-            })
-        });
+        let (node, len) = (open.node.id.0, blocks.end - blocks.start);
+        let draft = |_: &FileMap, draft: &mut Draft| draft.add(Entry::Take { node, at: blocks.start, len });
+        self.commit(idle, draft, |map| {
+            map.changes.note(blocks.clone());
+            map.take_out(open.node.id, blocks.clone())
+        })
     }
 
     /// Makes whole blocks unwritten, in place; those that a transfer still reaches are parked, and others take their
@@ -147,19 +198,25 @@ impl Change<'_> {
             let after = read(&open.body().map).extents.before(piece.at);
             taken.push(open.pool.take(piece.len, Goal { after, at: piece.at }).map_err(self.space())?);
         }
-        idle.commit(|| {
-            open.changing(|map| {
-                map.changes.note(blocks);
-                kept.iter().for_each(|piece| map.extents.set_written(piece, false));
-                let mut left = Vec::new();
-                for (piece, fresh) in replaced.iter().zip(taken) {
-                    left.extend(map.take_out(open.node.id, piece.at..piece.end()));
-                    put(map, piece.at, fresh, false);
-                }
-                left
-            })
-        });
-        Ok(())
+        let node = open.node.id.0;
+        let new: Vec<Vec<Run>> = taken.iter().map(|fresh| fresh.runs().collect()).collect();
+        let draft = |_: &FileMap, draft: &mut Draft| {
+            for (piece, runs) in replaced.iter().zip(&new) {
+                draft.add(Entry::Take { node, at: piece.at, len: piece.len });
+                draft_put(draft, node, piece.at, runs, false);
+            }
+            draft.add(Entry::Mark { node, at: blocks.start, len: blocks.end - blocks.start, written: false });
+        };
+        self.commit(idle, draft, |map| {
+            map.changes.note(blocks.clone());
+            kept.iter().for_each(|piece| drop(map.extents.set_state(piece, State::SetAside)));
+            let mut left = Vec::new();
+            for (piece, fresh) in replaced.iter().zip(taken) {
+                left.extend(map.take_out(open.node.id, piece.at..piece.end()));
+                put(map, piece.at, fresh, State::SetAside);
+            }
+            left
+        })
     }
 
     fn collapse(&self, idle: Idle<'_>, range: &Range<u64>) -> Result<(), ChangeError> {
@@ -167,16 +224,19 @@ impl Change<'_> {
         self.check_inside(range)?;
         let open = &self.file.open;
         let blocks = open.pool.block.outward(range);
-        idle.commit(|| {
-            open.changing(|map| {
-                map.changes.note(blocks.start..u64::MAX);
-                let left = map.take_out(open.node.id, blocks.clone());
-                map.extents.shift(blocks.end, -((blocks.end - blocks.start) as i64));
-                map.len -= range.end - range.start;
-                left
-            })
-        });
-        Ok(())
+        let (node, by) = (open.node.id.0, (blocks.end - blocks.start) as i64);
+        let draft = |map: &FileMap, draft: &mut Draft| {
+            draft.add(Entry::Take { node, at: blocks.start, len: by as u64 });
+            draft.add(Entry::Shift { node, from: blocks.end, by: -by });
+            draft.add(Entry::Length { node, len: map.len - (range.end - range.start) });
+        };
+        self.commit(idle, draft, |map| {
+            map.changes.note(blocks.start..u64::MAX);
+            let left = map.take_out(open.node.id, blocks.clone());
+            map.extents.shift(blocks.end, -by);
+            map.len -= range.end - range.start;
+            left
+        })
     }
 
     fn insert(&self, idle: Idle<'_>, at: u64, len: u64) -> Result<(), ChangeError> {
@@ -184,16 +244,18 @@ impl Change<'_> {
         self.check_inside(&(at..at))?;
         self.check_len(self.file.len().saturating_add(len))?;
         let open = &self.file.open;
-        let (first, by) = (open.pool.block.floor(at), open.pool.block.floor(len));
-        idle.commit(|| {
-            open.changing(|map| {
-                map.changes.note(first..u64::MAX);
-                map.extents.shift(first, by as i64);
-                map.len += len;
-                Vec::new()
-            })
-        });
-        Ok(())
+        let (first, by) = (open.pool.block.floor(at), open.pool.block.floor(len) as i64);
+        let node = open.node.id.0;
+        let draft = |map: &FileMap, draft: &mut Draft| {
+            draft.add(Entry::Shift { node, from: first, by });
+            draft.add(Entry::Length { node, len: map.len + len });
+        };
+        self.commit(idle, draft, |map| {
+            map.changes.note(first..u64::MAX);
+            map.extents.shift(first, by);
+            map.len += len;
+            Vec::new()
+        })
     }
 
     fn exchange(&self, idle: Idle<'_>, range: &Range<u64>, other: &File, at: u64) -> Result<(), ChangeError> {
@@ -202,19 +264,24 @@ impl Change<'_> {
         self.check_exchange(range, other, &(at..at + (range.end - range.start)))?;
         let (here, there) =
             (block.outward(range), block.floor(at)..block.floor(at) + block.floor(range.end - range.start));
-        idle.commit(|| {
-            if ours.node.id == theirs.node.id {
-                return ours.changing(|map| exchange_in_one(map, &here, &there));
-            }
-            changing_both(ours, theirs, |one, two| {
+        let (one, two, len) = (ours.node.id.0, theirs.node.id.0, here.end - here.start);
+        let draft = |one_map: &FileMap, two_map: &FileMap, draft: &mut Draft| {
+            draft.add(Entry::Take { node: one, at: here.start, len });
+            draft.add(Entry::Take { node: two, at: there.start, len });
+            draft_moved(draft, one, here.start, two_map, &there);
+            draft_moved(draft, two, there.start, one_map, &here);
+        };
+        match ours.node.id == theirs.node.id {
+            true => self.commit(idle, |map, to| draft(map, map, to), |map| exchange_in_one(map, &here, &there))?,
+            false => commit_both(ours, theirs, idle, draft, |one, two| {
                 one.changes.note(here.clone());
                 two.changes.note(there.clone());
                 let (from_one, from_two) = (one.extents.remove(here.clone()), two.extents.remove(there.clone()));
                 put_moved(one, from_two, there.start, here.start);
                 put_moved(two, from_one, here.start, there.start);
-            });
-            Vec::new()
-        });
+            })?,
+        }
+        ours.pool.share_dirty(&ours.node, &theirs.node);
         theirs.node.touch();
         Ok(())
     }
@@ -268,22 +335,58 @@ impl Change<'_> {
     }
 }
 
-impl OpenFile {
-    /// Changes the map while its range is closed. `populate` keeps out a device's pin that is being resolved: under
-    /// `Detach` there may be one.
-    fn changing(&self, change: impl FnOnce(&mut FileMap) -> Vec<Extent>) -> Vec<Extent> {
-        let _populating = lock(&self.body().populate);
-        change(&mut write(&self.body().map))
-    }
-}
-
-/// The same for two files, locked in order of their ids.
-fn changing_both(one: &OpenFile, two: &OpenFile, change: impl FnOnce(&mut FileMap, &mut FileMap)) {
+/// As [`Change::commit`], of two files, locked in order of their ids.
+fn commit_both(
+    one: &OpenFile,
+    two: &OpenFile,
+    idle: Idle<'_>,
+    draft: impl Fn(&FileMap, &FileMap, &mut Draft),
+    change: impl FnOnce(&mut FileMap, &mut FileMap),
+) -> Result<(), ChangeError> {
     let swapped = two.node.id < one.node.id;
     let (first, second) = if swapped { (two, one) } else { (one, two) };
     let _populating: [MutexGuard<'_, ()>; 2] = [lock(&first.body().populate), lock(&second.body().populate)];
-    let (mut first, mut second) = (write(&first.body().map), write(&second.body().map));
-    if swapped { change(&mut second, &mut first) } else { change(&mut first, &mut second) }
+    let journal = &one.pool.journal;
+    let (record, mut first, mut second) = loop {
+        let mut positions = (0, 0);
+        let record = journal.prepare(|to| {
+            let (first, second) = (read(&first.body().map), read(&second.body().map));
+            positions = (first.position, second.position);
+            if swapped { draft(&second, &first, to) } else { draft(&first, &second, to) }
+        })?;
+        let (first, second) = (write(&first.body().map), write(&second.body().map));
+        if !journal.is_live() || (first.position, second.position) == positions {
+            break (record, first, second);
+        }
+    };
+    let position = record.commit(&one.pool.region, idle, || {
+        if swapped {
+            change(&mut second, &mut first)
+        } else {
+            change(&mut first, &mut second)
+        }
+        Vec::new()
+    });
+    (first.position, second.position) = (position, position);
+    Ok(())
+}
+
+/// What the log says of blocks that are put into a hole.
+fn draft_put(draft: &mut Draft, node: u64, mut at: u64, runs: &[Run], written: bool) {
+    for run in runs {
+        draft.add(Entry::Put { node, at, block: run.block, len: run.len, written });
+        at += run.len;
+    }
+}
+
+/// What the log says of blocks of a range of `from` that move to file block `to` of `node`. What is filled there counts as
+/// set aside.
+fn draft_moved(draft: &mut Draft, node: u64, to: u64, from: &FileMap, range: &Range<u64>) {
+    for piece in from.extents.pieces_in(range.clone()) {
+        let Some(run) = piece.run else { continue };
+        let (at, written) = (to + (piece.at - range.start), run.state == State::Written);
+        draft.add(Entry::Put { node, at, block: run.block, len: run.len, written });
+    }
 }
 
 fn exchange_in_one(map: &mut FileMap, here: &Range<u64>, there: &Range<u64>) -> Vec<Extent> {
@@ -303,9 +406,9 @@ fn put_moved(map: &mut FileMap, runs: Vec<(u64, Run)>, from: u64, to: u64) {
 }
 
 /// Puts fresh blocks into a hole.
-fn put(map: &mut FileMap, mut at: u64, fresh: Fresh<'_>, written: bool) {
+fn put(map: &mut FileMap, mut at: u64, fresh: Fresh<'_>, state: State) {
     for run in fresh.runs() {
-        map.extents.insert(at, Run { written, ..run });
+        map.extents.insert(at, Run { state, ..run });
         at += run.len;
     }
     fresh.used();

@@ -3,6 +3,7 @@
 //! What stays true, and the order of locks, is written in [`names`](super).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 
 use crate::lock::{lock, read, write};
@@ -33,6 +34,22 @@ pub(super) struct Locked<'d> {
 }
 
 impl Directory {
+    /// Some names after one, or from the first on, in order, each with the id of its node.
+    pub(crate) fn names_after(&self, name: Option<&[u8]>, at_most: usize) -> Vec<(Arc<[u8]>, u64)> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = read(&self.entries);
+        let names = entries.by_name.range::<[u8], _>((from, Bound::Unbounded)).take(at_most);
+        names.map(|(name, node)| (Arc::clone(name), node.id.number())).collect()
+    }
+
+    /// Fills a directory of a pool that is being opened.
+    pub(crate) fn fill(&self, names: impl IntoIterator<Item = (Arc<[u8]>, Arc<Node>)>) {
+        let by_name: BTreeMap<Arc<[u8]>, Arc<Node>> = names.into_iter().collect();
+        let mut entries = write(&self.entries);
+        entries.directories = by_name.values().map(|node| counted(node)).sum();
+        entries.by_name = by_name;
+    }
+
     /// How many directories lie in it.
     pub(crate) fn directories(&self) -> u32 {
         read(&self.entries).directories

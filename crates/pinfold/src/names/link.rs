@@ -10,6 +10,7 @@ use super::moments::{Moment, pass};
 use super::walk::{PathEnd, Walk};
 use crate::error::NameError;
 use crate::file::{File, evict};
+use crate::medium::record::{Entry, Made};
 use crate::node::{FileBody, Kind, Node};
 use crate::pool::Shared;
 
@@ -19,7 +20,7 @@ impl Shared {
     pub(crate) fn publish(self: &Arc<Self>, path: &Path, node: &Arc<Node>, how: Publish) -> Result<(), NameError> {
         let end = Walk::new(self, path)?.end()?;
         node.add_first_link();
-        self.give_name(&end, node, how)
+        self.give_name(&end, node, None, how)
     }
 
     /// A new file. It is open before it is seen, so that it cannot end under its caller's hands.
@@ -30,7 +31,7 @@ impl Shared {
         let node = self.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self, &node);
         node.add_first_link();
-        self.give_name(end, &node, Publish::New)?;
+        self.give_name(end, &node, Some(Made::File), Publish::New)?;
         Ok(file)
     }
 
@@ -38,17 +39,24 @@ impl Shared {
     pub(super) fn add_new(self: &Arc<Self>, end: &PathEnd<'_>, kind: Kind) -> Result<(), NameError> {
         let node = self.new_node(kind);
         node.add_first_link();
-        self.give_name(end, &node, Publish::New)
+        let made = match &node.kind {
+            Kind::File(_) => Made::File,
+            Kind::Directory(_) => Made::Directory,
+            Kind::Symlink(target) => Made::Symlink(target),
+        };
+        self.give_name(end, &node, Some(made), Publish::New)
     }
 
-    /// Gives a node, whose link is counted already, its name; takes the count back if it gets none (N3).
+    /// Gives a node, whose link is counted already, its name; takes the count back if it gets none (N3). `made` says what
+    /// the node is, if the log does not know it yet.
     pub(super) fn give_name(
         self: &Arc<Self>,
         end: &PathEnd<'_>,
         node: &Arc<Node>,
+        made: Option<Made<'_>>,
         how: Publish,
     ) -> Result<(), NameError> {
-        match end.add(node, how) {
+        match end.add(self, node, made, how) {
             Ok(None) => Ok(()),
             Ok(Some(replaced)) => {
                 settle(self, &replaced);
@@ -73,8 +81,19 @@ impl PathEnd<'_> {
     }
 
     /// Makes the name lead to a node; what it led to before.
-    fn add(&self, node: &Arc<Node>, how: Publish) -> Result<Option<Arc<Node>>, NameError> {
+    fn add(
+        &self,
+        pool: &Shared,
+        node: &Arc<Node>,
+        made: Option<Made<'_>>,
+        how: Publish,
+    ) -> Result<Option<Arc<Node>>, NameError> {
         let name = self.name().ok_or_else(|| self.error(NameError::Exists))?;
+        let record = pool.journal.prepare(|draft| {
+            let (dir, node) = (self.dir.id().0, node.id.0);
+            made.into_iter().for_each(|made| draft.add(Entry::Make { node, made }));
+            draft.add(Entry::Name { dir, name, node });
+        })?;
         pass(Moment::Found);
         let mut entries = self.dir.lock();
         match entries.get(name) {
@@ -86,6 +105,7 @@ impl PathEnd<'_> {
             _ => (),
         }
         let replaced = self.dir.put(&mut entries, name, node);
+        record.append(&pool.region);
         replaced.iter().for_each(|old| self.dir.forget_name(old, name));
         Ok(replaced)
     }

@@ -12,7 +12,7 @@
 //!             `name` and the table of nodes, none under another. (Linux locks ancestors first instead, and therefore
 //!             has to keep all ancestors still whenever it locks two directories. Here a caller looks first, locks what
 //!             it will need, and looks again.) A lookup locks one directory at a time. Files end with no lock held.
-//! A crash     leaves nothing: names live in memory, and die with the pool.
+//! A crash     leaves the names that the log has: what changes names appends its record with the directories still locked.
 
 mod directory;
 mod link;
@@ -32,13 +32,15 @@ use crate::Pool;
 use crate::error::NameError;
 use crate::file::File;
 use crate::lock::read;
+use crate::medium::record::Entry;
 use crate::node::{FileId, FileKind, Kind, Metadata, Node};
 
 pub(crate) use directory::Directory;
 use directory::{Dir, Locked};
 use link::settle;
 use moments::{Moment, pass};
-use path::{Asked, Last};
+use path::Asked;
+pub(crate) use path::{Last, Split};
 pub use rename::Rename;
 use walk::{Follow, PathEnd, Walk};
 
@@ -119,16 +121,20 @@ impl Pool {
     pub fn unlink(&self, path: impl AsRef<Path>) -> Result<(), NameError> {
         let end = self.end(path.as_ref())?;
         let name = end.name().ok_or_else(|| end.error(NameError::IsDirectory))?;
+        let record = self.shared.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
         pass(Moment::Found);
         let unlinked = {
             let mut entries = end.dir.lock();
             match entries.get(name) {
                 Some(node) if node.directory().is_some() => return Err(end.error(NameError::IsDirectory)),
                 Some(_) if end.slash => return Err(end.error(NameError::NotDirectory)),
-                _ => end.dir.take_out(&mut entries, name),
+                _ => {}
             }
+            let unlinked = end.dir.take_out(&mut entries, name).ok_or_else(|| end.error(NameError::NotFound))?;
+            record.append(&self.shared.region);
+            unlinked
         };
-        settle(&self.shared, &unlinked.ok_or_else(|| end.error(NameError::NotFound))?);
+        settle(&self.shared, &unlinked);
         Ok(())
     }
 
@@ -156,6 +162,7 @@ impl Pool {
         loop {
             let node = end.node(&self.shared)?;
             let removed = Dir::of(Arc::clone(&node)).ok_or_else(|| end.error(NameError::NotDirectory))?;
+            let record = self.shared.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
             pass(Moment::Found);
             let mut locked = Locked::new([&end.dir, &removed]);
             if !locked.of(&end.dir).get(name).is_some_and(|now| Arc::ptr_eq(now, &node)) {
@@ -166,6 +173,7 @@ impl Pool {
             }
             locked.of(&removed).end_directory();
             end.dir.take_out(locked.of(&end.dir), name);
+            record.append(&self.shared.region);
             drop(locked);
             settle(&self.shared, &node);
             return Ok(());
@@ -189,7 +197,7 @@ impl Pool {
             pass(Moment::Found);
             // Or else its last name went after it was found.
             if node.add_link() {
-                return self.shared.give_name(&end, &node, Publish::New);
+                return self.shared.give_name(&end, &node, None, Publish::New);
             }
         }
     }

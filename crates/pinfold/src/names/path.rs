@@ -21,7 +21,7 @@ pub(super) struct Asked<'p> {
 
 /// What stands at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Last<'p> {
+pub(crate) enum Last<'p> {
     Name(&'p [u8]),
     /// `.`
     Here,
@@ -32,13 +32,13 @@ pub(super) enum Last<'p> {
 }
 
 /// A path in parts.
-pub(super) struct Split<'p> {
-    pub(super) absolute: bool,
+pub(crate) struct Split<'p> {
+    pub(crate) absolute: bool,
     /// All that comes before the last part, with its slashes.
     before: &'p [u8],
-    pub(super) last: Last<'p>,
+    pub(crate) last: Last<'p>,
     /// A slash stands at the end: only a directory will do.
-    pub(super) slash: bool,
+    pub(crate) slash: bool,
 }
 
 impl<'p> Asked<'p> {
@@ -99,7 +99,7 @@ impl<'p> Last<'p> {
 }
 
 impl<'p> Split<'p> {
-    pub(super) fn of(path: &'p [u8]) -> Self {
+    pub(crate) fn of(path: &'p [u8]) -> Self {
         let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
         let start = path[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let last = Last::of(&path[start..end]);
@@ -107,7 +107,7 @@ impl<'p> Split<'p> {
     }
 
     /// The parts on the way to the last one.
-    pub(super) fn before(&self) -> impl Iterator<Item = Last<'p>> + use<'p> {
+    pub(crate) fn before(&self) -> impl Iterator<Item = Last<'p>> + use<'p> {
         self.before.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(Last::of)
     }
 }

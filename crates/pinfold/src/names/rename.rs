@@ -14,6 +14,7 @@ use super::walk::{PathEnd, Walk};
 use crate::Pool;
 use crate::error::NameError;
 use crate::lock::lock;
+use crate::medium::record::{Draft, Entry};
 use crate::node::Node;
 use crate::pool::Shared;
 
@@ -70,6 +71,7 @@ impl Move<'_> {
     /// False if the names led elsewhere once they were locked.
     fn attempt(&self, pool: &Arc<Shared>) -> Result<bool, NameError> {
         let found = self.look()?;
+        let record = pool.journal.prepare(|draft| self.draft(&found, draft))?;
         pass(Moment::Found);
         let moving = self.moves_directory(&found).then(|| lock(&pool.moving));
         let replaced = found.target.clone().filter(|_| self.how != Rename::Exchange).and_then(Dir::of);
@@ -85,11 +87,24 @@ impl Move<'_> {
         self.check_target(&found, replaced.as_ref(), &mut locked)?;
         replaced.iter().for_each(|replaced| locked.of(replaced).end_directory());
         self.apply(&found, &mut locked);
+        record.append(&pool.region);
         drop((locked, moving));
         if let Some(target) = found.target.filter(|_| self.how != Rename::Exchange) {
             settle(pool, &target);
         }
         Ok(true)
+    }
+
+    /// What is so once it is done: one record, so both names or none.
+    fn draft(&self, found: &Found, draft: &mut Draft) {
+        let (from, to) = (self.from.dir.id().0, self.to.dir.id().0);
+        match &found.target {
+            Some(target) if self.how == Rename::Exchange => {
+                draft.add(Entry::Name { dir: from, name: self.from_name, node: target.id.0 });
+            }
+            _ => draft.add(Entry::Unname { dir: from, name: self.from_name }),
+        }
+        draft.add(Entry::Name { dir: to, name: self.to_name, node: found.source.id.0 });
     }
 
     fn look(&self) -> Result<Found, NameError> {

@@ -14,8 +14,15 @@ use super::{FreeSpace, Goal};
 const HUGE: u64 = 512;
 
 /// A pool of which the given runs are free.
-fn space(blocks: u64, align: u64, free: &[Range<u64>]) -> FreeSpace {
+/// A pool of `blocks` blocks, all of them free.
+fn all_free(blocks: u64, align: u64) -> FreeSpace {
     let mut space = FreeSpace::new(blocks, align);
+    space.give_back(0..blocks);
+    space
+}
+
+fn space(blocks: u64, align: u64, free: &[Range<u64>]) -> FreeSpace {
+    let mut space = all_free(blocks, align);
     space.take(blocks, Goal::default());
     free.iter().for_each(|run| space.give_back(run.clone()));
     space
@@ -163,7 +170,7 @@ proptest! {
         align in prop_oneof![Just(1u64), Just(8)],
         steps in vec(steps(), 1..120),
     ) {
-        let mut space = FreeSpace::new(4096, align);
+        let mut space = all_free(4096, align);
         let (mut oracle, mut files) = (Oracle(vec![true; 4096]), Vec::new());
         for step in steps {
             walk(step, &mut space, &mut oracle, &mut files);
@@ -206,7 +213,7 @@ fn a_run_of_2_mib_lies_where_a_huge_page_can() {
 
 #[test]
 fn a_long_run_is_congruent_to_its_place_in_the_file() {
-    let mut space = FreeSpace::new(16 * HUGE, HUGE);
+    let mut space = all_free(16 * HUGE, HUGE);
     assert_eq!(take(&mut space, 2 * HUGE, None, 3 * HUGE + 5), vec![5..2 * HUGE + 5]);
     assert_eq!(take(&mut space, HUGE, None, 7 * HUGE), vec![3 * HUGE..4 * HUGE]);
 }
@@ -303,7 +310,7 @@ fn files(count: usize) -> Vec<File> {
 
 #[test]
 fn files_that_grow_by_turns_have_few_extents() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 20, HUGE), files(64));
+    let (mut space, mut files) = (all_free(1 << 20, HUGE), files(64));
     assert_eq!(grow_by_turns(&mut space, &mut files, 1024, 1), 1 + 10, "the first block, and each extent doubles");
     assert!(space.longest() > space.free() * 9 / 10, "and long runs stay long");
     space.check();
@@ -323,21 +330,21 @@ fn a_file_that_grows_goes_where_there_is_room() {
 
 #[test]
 fn a_room_has_32_mib_at_most() {
-    let (mut space, mut file) = (FreeSpace::new(1 << 30, HUGE), File::default());
+    let (mut space, mut file) = (all_free(1 << 30, HUGE), File::default());
     assert!(file.append(&mut space, 1) && file.append(&mut space, 1 << 20));
     assert!((15 * HUGE..=16 * HUGE).contains(&space.rooms.kept()));
 }
 
 #[test]
 fn many_that_grow_leave_most_of_what_is_free_in_one_run() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 16, HUGE), files(64));
+    let (mut space, mut files) = (all_free(1 << 16, HUGE), files(64));
     grow_by_turns(&mut space, &mut files, 512, 1);
     assert!(space.longest() > space.free() / 2, "{} of {}", space.longest(), space.free());
 }
 
 #[test]
 fn a_file_that_grew_long_grows_by_huge_pages() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 20, HUGE), files(16));
+    let (mut space, mut files) = (all_free(1 << 20, HUGE), files(16));
     grow_by_turns(&mut space, &mut files, 16 * HUGE / 3, 3);
     for file in files {
         let (mut at, file_end) = (0, file.len());
@@ -353,7 +360,7 @@ fn a_file_that_grew_long_grows_by_huge_pages() {
 
 #[test]
 fn files_written_twice_do_not_end_the_room_of_those_that_grow() {
-    let (mut space, mut growing) = (FreeSpace::new(1 << 20, HUGE), files(16));
+    let (mut space, mut growing) = (all_free(1 << 20, HUGE), files(16));
     for _ in 0..512 {
         grow_by_turns(&mut space, &mut files(128), 2, 1);
         grow_by_turns(&mut space, &mut growing, 1, 1);
@@ -364,7 +371,7 @@ fn files_written_twice_do_not_end_the_room_of_those_that_grow() {
 
 #[test]
 fn a_file_that_came_back_keeps_its_room_when_there_are_too_many() {
-    let (mut space, mut file) = (FreeSpace::new(1 << 20, HUGE), File::default());
+    let (mut space, mut file) = (all_free(1 << 20, HUGE), File::default());
     for _ in 0..4 {
         assert!(file.append(&mut space, 1));
     }
@@ -375,7 +382,7 @@ fn a_file_that_came_back_keeps_its_room_when_there_are_too_many() {
 
 #[test]
 fn room_is_kept_for_so_many_files_and_no_more() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 18, HUGE), files(3000));
+    let (mut space, mut files) = (all_free(1 << 18, HUGE), files(3000));
     grow_by_turns(&mut space, &mut files, 8, 1);
     space.check();
     files.into_iter().for_each(|file| file.delete(&mut space));
@@ -385,7 +392,7 @@ fn room_is_kept_for_so_many_files_and_no_more() {
 
 #[test]
 fn room_is_used_before_anything_is_cut_into_pieces() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 16, HUGE), files(8));
+    let (mut space, mut files) = (all_free(1 << 16, HUGE), files(8));
     grow_by_turns(&mut space, &mut files, 64, 1);
     let outside = space.runs.longest().map_or(0, |run| len(&run));
     assert!(outside < space.longest(), "the last room lies before the longest run");
@@ -396,7 +403,7 @@ fn room_is_used_before_anything_is_cut_into_pieces() {
 
 #[test]
 fn all_that_is_free_can_be_taken_rooms_too() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 16, HUGE), files(8));
+    let (mut space, mut files) = (all_free(1 << 16, HUGE), files(8));
     grow_by_turns(&mut space, &mut files, 64, 1);
     let rest = space.free();
     take(&mut space, rest, None, 0);
@@ -405,7 +412,7 @@ fn all_that_is_free_can_be_taken_rooms_too() {
 
 #[test]
 fn how_a_file_grew_is_remembered_when_its_room_is_used_by_others() {
-    let (mut space, mut files) = (FreeSpace::new(1 << 18, HUGE), files(8));
+    let (mut space, mut files) = (all_free(1 << 18, HUGE), files(8));
     let before = grow_by_turns(&mut space, &mut files, 300, 1);
     let rest = space.free();
     let all = take(&mut space, rest, None, 0);

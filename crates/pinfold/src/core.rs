@@ -1,0 +1,98 @@
+//! What of a pool lies under its handles: memory, blocks, nodes, and the way to the medium.
+//!
+//! The keeper works on it while the pool is open, and has nothing else: so the last handle of a pool, and not the keeper,
+//! ends the layout area and the claim.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use pinfold_region::Region;
+
+use crate::allocator::Allocator;
+use crate::error::JournalError;
+use crate::journal::Journal;
+use crate::lock::lock;
+use crate::node::{FileId, Kind, Node};
+use crate::units::BlockSize;
+
+/// What the handles of a pool and its keeper share.
+pub(crate) struct Core {
+    pub(crate) block: BlockSize,
+    pub(crate) journal: Journal,
+    pub(crate) allocator: Allocator,
+    pub(crate) nodes: Nodes,
+    pub(crate) last_id: AtomicU64,
+    /// Files with bytes that are not durable, in a pool whose memory has to be flushed.
+    pub(crate) to_sync: Mutex<Vec<Weak<Node>>>,
+    /// Whether files may be pinned by other processes, or by who was given the layout area, and not through their
+    /// handles alone.
+    pub(crate) pinned_by_others: AtomicBool,
+    pub(crate) region: Region,
+}
+
+impl Core {
+    /// A new node, in the table.
+    pub(crate) fn new_node(&self, kind: Kind) -> Arc<Node> {
+        // ORDER: relaxed; only that no number is given twice matters.
+        let id = FileId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
+        let node = Node::new(id, kind);
+        self.nodes.add(&node);
+        node
+    }
+
+    /// The largest id that was given.
+    pub(crate) fn last_node(&self) -> u64 {
+        // ORDER: relaxed; whoever is in the table was given his number before he came there, under its lock.
+        self.last_id.load(Ordering::Relaxed)
+    }
+
+    /// Makes all records durable that were appended before this, and gives back what they freed.
+    pub(crate) fn flush_log(&self) -> Result<(), JournalError> {
+        let durable = self.journal.flush(&self.region)?;
+        self.allocator.note_durable(durable);
+        Ok(())
+    }
+}
+
+/// Finds nodes by their ids.
+pub(crate) struct Nodes {
+    shards: [Mutex<HashMap<FileId, Weak<Node>>>; SHARDS],
+}
+
+/// In how many parts the table lies, each with a lock of its own.
+const SHARDS: usize = 64;
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl Nodes {
+    fn shard(&self, id: FileId) -> &Mutex<HashMap<FileId, Weak<Node>>> {
+        &self.shards[(id.0 % SHARDS as u64) as usize]
+    }
+
+    pub(crate) fn add(&self, node: &Arc<Node>) {
+        lock(self.shard(node.id)).insert(node.id, Arc::downgrade(node));
+    }
+
+    pub(crate) fn forget(&self, id: FileId) {
+        lock(self.shard(id)).remove(&id);
+    }
+
+    pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
+        lock(self.shard(id)).get(&id)?.upgrade()
+    }
+
+    /// Every node there is, in no order, in parts.
+    pub(crate) fn by_shard(&self) -> impl Iterator<Item = Vec<Arc<Node>>> {
+        self.shards.iter().map(|shard| lock(shard).values().filter_map(Weak::upgrade).collect())
+    }
+
+    /// Every node there is, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Node>> {
+        self.by_shard().flatten().collect()
+    }
+}

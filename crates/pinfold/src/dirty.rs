@@ -1,0 +1,139 @@
+//! Which blocks of a file hold bytes that are not durable, in a pool whose memory has to be flushed.
+//!
+//! Stays true  Y1: bytes are noted after they were written: who takes the notes flushes what they speak of.
+//! Who may     anybody; each under the set's lock. A pool without a medium, or on memory that is as durable as it can be,
+//!             notes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use crate::core::Core;
+use crate::lock::lock;
+use crate::node::Node;
+use crate::pinned::Segment;
+use crate::pool::Shared;
+use crate::units::HUGE_PAGE;
+
+/// From how many ranges on they are rounded to huge pages: flushing what is clean costs little.
+const RANGES_MAX: usize = 4096;
+
+/// Ranges of the region, in bytes.
+#[derive(Default)]
+pub(crate) struct Dirty {
+    /// By start; none meets another.
+    ranges: BTreeMap<u64, u64>,
+    /// Whether the file is on the pool's list.
+    listed: bool,
+}
+
+impl Dirty {
+    fn add(&mut self, range: Range<u64>) {
+        let Range { mut start, mut end } = range;
+        while let Some((&from, &to)) = self.ranges.range(..=end).next_back().filter(|(_, to)| **to >= start) {
+            (start, end) = (start.min(from), end.max(to));
+            self.ranges.remove(&from);
+        }
+        self.ranges.insert(start, end);
+        if self.ranges.len() > RANGES_MAX {
+            let fine = std::mem::take(&mut self.ranges);
+            fine.into_iter().for_each(|(start, end)| {
+                self.add(start / HUGE_PAGE * HUGE_PAGE..end.next_multiple_of(HUGE_PAGE));
+            });
+        }
+    }
+
+    /// The notes, which are forgotten here.
+    pub(crate) fn take(&mut self) -> Vec<Range<u64>> {
+        self.listed = false;
+        std::mem::take(&mut self.ranges).into_iter().map(|(start, end)| start..end).collect()
+    }
+}
+
+/// What a device may have written: noted when this is dropped. Before the pin leaves, or who syncs then would miss it.
+pub(crate) struct WrittenByDevice {
+    pool: Arc<Shared>,
+    places: Vec<(Arc<Node>, Vec<Segment>)>,
+}
+
+impl WrittenByDevice {
+    /// Notes it now, and when the pin leaves. `None` where nothing is ever noted.
+    pub(crate) fn begin(pool: &Arc<Shared>) -> Option<Self> {
+        pool.journal.flushes().then(|| Self { pool: Arc::clone(pool), places: Vec::new() })
+    }
+
+    /// More that it may write.
+    pub(crate) fn add(&mut self, node: &Arc<Node>, segments: &[Segment]) {
+        self.pool.note_pinned(node, segments);
+        self.places.push((Arc::clone(node), segments.to_vec()));
+    }
+}
+
+impl Drop for WrittenByDevice {
+    fn drop(&mut self) {
+        self.places.iter().for_each(|(node, segments)| self.pool.note_pinned(node, segments));
+    }
+}
+
+impl Core {
+    /// Notes that a file's bytes in a range of the region were written (Y1).
+    #[inline]
+    pub(crate) fn note_dirty(&self, node: &Arc<Node>, place: Range<u64>) {
+        if self.journal.flushes() {
+            self.note(node, place);
+        }
+    }
+
+    fn note(&self, node: &Arc<Node>, place: Range<u64>) {
+        let Some(body) = node.file() else { return };
+        let listed = {
+            let mut dirty = lock(&body.dirty);
+            dirty.add(place);
+            std::mem::replace(&mut dirty.listed, true)
+        };
+        if !listed {
+            lock(&self.to_sync).push(Arc::downgrade(node));
+        }
+    }
+
+    /// Notes what a device may write under a pin, now and when the pin leaves.
+    pub(crate) fn note_pinned(&self, node: &Arc<Node>, segments: &[Segment]) {
+        segments.iter().for_each(|segment| self.note_dirty(node, segment.place..segment.place + segment.len));
+    }
+
+    /// The files that have notes. The list begins anew.
+    pub(crate) fn take_dirty(&self) -> Vec<Arc<Node>> {
+        std::mem::take(&mut *lock(&self.to_sync)).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// What was not synced after all: `first`, whose notes were taken, and others.
+    pub(crate) fn put_dirty_back(&self, first: &Arc<Node>, others: Vec<Arc<Node>>) {
+        let mut list = lock(&self.to_sync);
+        list.extend(others.iter().chain([first]).map(Arc::downgrade));
+    }
+
+    /// After an exchange, what was noted of either file may be of the other.
+    pub(crate) fn share_dirty(&self, one: &Arc<Node>, two: &Arc<Node>) {
+        if !self.journal.flushes() {
+            return;
+        }
+        let of = |node: &Arc<Node>| node.file().map(|body| lock(&body.dirty).ranges.clone()).unwrap_or_default();
+        let (of_one, of_two) = (of(one), of(two));
+        of_one.into_iter().for_each(|(start, end)| self.note(two, start..end));
+        of_two.into_iter().for_each(|(start, end)| self.note(one, start..end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_that_meet_become_one_and_many_are_rounded() {
+        let mut dirty = Dirty::default();
+        [10..20, 30..40, 20..25, 24..31].into_iter().for_each(|range| dirty.add(range));
+        assert_eq!(dirty.take(), [10..40]);
+        (0..=RANGES_MAX as u64).for_each(|i| dirty.add(i * 8192..i * 8192 + 4096));
+        assert!(dirty.take().len() < 32);
+    }
+}

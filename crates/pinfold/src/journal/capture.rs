@@ -1,0 +1,64 @@
+//! What a checkpoint holds: every node as it is when it is come by, while the work goes on.
+//!
+//! A node is locked only while it is written down, a directory for some names at a time. What changes before or after is
+//! in the log, from the position where the checkpoint began.
+
+use std::sync::Arc;
+
+use crate::core::Nodes;
+use crate::lock::read;
+use crate::medium::checkpoint::{write_directory, write_file, write_names, write_symlink};
+use crate::medium::codec::Writer;
+use crate::names::Directory;
+use crate::node::{Kind, Node};
+
+/// How many names are written down under one lock of their directory.
+const NAMES_AT_A_TIME: usize = 512;
+
+/// What was written down.
+pub(super) struct Captured {
+    pub(super) items: Vec<u8>,
+    pub(super) nodes: u64,
+}
+
+/// Writes down all nodes, then all names.
+pub(super) fn capture(nodes: &Nodes) -> Captured {
+    let (mut writer, mut count, mut directories) = (Writer::default(), 0, Vec::new());
+    for shard in nodes.by_shard() {
+        for node in shard {
+            count += 1;
+            write_node(&mut writer, &node);
+            if node.directory().is_some() {
+                directories.push(node);
+            }
+        }
+    }
+    for node in &directories {
+        if let Some(directory) = node.directory() {
+            write_all_names(&mut writer, node.id.number(), directory);
+        }
+    }
+    Captured { items: writer.bytes, nodes: count }
+}
+
+fn write_node(writer: &mut Writer, node: &Node) {
+    let (id, modified) = (node.id.number(), node.modified_nanos());
+    match &node.kind {
+        Kind::File(body) => {
+            let map = read(&body.map);
+            write_file(writer, id, modified, map.len, map.position, &map.extents);
+        }
+        Kind::Directory(_) => write_directory(writer, id, modified),
+        Kind::Symlink(target) => write_symlink(writer, id, modified, target),
+    }
+}
+
+fn write_all_names(writer: &mut Writer, id: u64, directory: &Directory) {
+    let mut after: Option<Arc<[u8]>> = None;
+    loop {
+        let names = directory.names_after(after.as_deref(), NAMES_AT_A_TIME);
+        let Some((last, _)) = names.last() else { return };
+        after = Some(Arc::clone(last));
+        write_names(writer, id, names.iter().map(|(name, node)| (&name[..], *node)));
+    }
+}

@@ -1,0 +1,395 @@
+//! The journal: how what changes in memory comes to the medium.
+//!
+//! A change is prepared first (its record is drafted, and there is room for it in the log), then made, and appended while
+//! the lock of what it changes is still held: so the order of records is the order of changes. Appended is not durable:
+//! that takes a flush ([`Journal::flush`]), which many share. When the log fills, a checkpoint is taken beside the work.
+//!
+//! A pool without a medium has no journal. All of this does nothing then.
+//!
+//! Stays true  J1: a record lies in the region when `append` returns. So what a process appended outlives it, whether it was
+//!                 flushed or not: above all the blocks that a device's pin resolved to.
+//!             J2: what left a file under a pin is on record in the layout area before the log says so: `commit` parks
+//!                 with the log locked, then appends.
+//!             J3: blocks come back to the allocator only when the record that freed them is durable (G9).
+//!             J4: a block counts as written on the medium only after its bytes are durable (G10). Until then it is
+//!                 `Filled` here and set aside there.
+//!             J5: whoever waits for room in the log has no directory and no map locked: a checkpoint looks at all of them.
+//!             J6: a flush that failed is the last one: nothing is changed after it.
+//! Lock order  directories or a map; `tail`; the layout's; nothing of ours. `flushing` is taken with none of these.
+//! A crash     leaves a log that ends at its first torn record. What was flushed lies before it.
+
+mod capture;
+mod checkpointing;
+mod keeper;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use pinfold_layout::{CommitId, Extent, Idle};
+use pinfold_region::{Durability, Region};
+
+use crate::error::JournalError;
+use crate::lock::lock;
+use crate::medium::log::places_in;
+use crate::medium::record::{Draft, Entry};
+use crate::medium::superblock::Superblock;
+use crate::node::now;
+
+pub(crate) use checkpointing::spare;
+pub(crate) use keeper::Keeper;
+
+/// A record may take one part in that many of the log.
+const RECORD_SHARE: u64 = 4;
+/// A checkpoint is wanted when one part in that many of the log is used.
+const CHECKPOINT_SHARE: u64 = 2;
+
+/// The way to the medium, where a pool has one.
+#[derive(Default)]
+pub(crate) struct Journal {
+    live: Option<Arc<Live>>,
+}
+
+struct Live {
+    pool: [u8; 16],
+    epoch: u64,
+    log_len: u64,
+    /// Whether what lies in the region is as durable as it will ever be.
+    volatile: bool,
+    tail: Mutex<Tail>,
+    /// Positions before this are durable.
+    durable: AtomicU64,
+    /// What left files up to this commit is durable; the allocator reads it.
+    durable_commit: Arc<AtomicU64>,
+    flushing: Mutex<()>,
+    /// Locked for a whole checkpoint: there is one at a time.
+    medium: Mutex<OnMedium>,
+    failed: OnceLock<Arc<str>>,
+    signals: Mutex<Signals>,
+    changed: Condvar,
+}
+
+/// What the medium says now.
+struct OnMedium {
+    superblock: Superblock,
+    /// The blocks of the checkpoint.
+    chunks: Vec<Range<u64>>,
+}
+
+/// The end of the log.
+struct Tail {
+    /// Where the next record comes.
+    position: u64,
+    /// From where on records are needed.
+    start: u64,
+    /// Bytes that were promised to records on their way.
+    promised: u64,
+    /// What left files up to here is in the log.
+    commit: CommitId,
+}
+
+/// What threads tell one another.
+#[derive(Default)]
+struct Signals {
+    checkpoint_wanted: bool,
+    /// How many checkpoints have ended, and how the last one did.
+    checkpoints: u64,
+    last_failure: Option<Arc<str>>,
+    /// The pool goes.
+    over: bool,
+}
+
+/// A record that has its room in the log. Dropping it gives the room back.
+#[must_use = "what is prepared has to be appended"]
+pub(crate) struct Prepared<'j> {
+    journal: &'j Journal,
+    draft: Option<Draft>,
+}
+
+impl Journal {
+    /// The journal of a pool whose log ends at `end`, and whose checkpoint lies in `chunks`.
+    pub(crate) fn new(
+        superblock: Superblock,
+        chunks: Vec<Range<u64>>,
+        end: u64,
+        durability: Durability,
+        durable_commit: &Arc<AtomicU64>,
+    ) -> Self {
+        let live = Live {
+            pool: superblock.pool,
+            epoch: superblock.epoch,
+            log_len: superblock.log_len,
+            volatile: durability == Durability::Volatile,
+            tail: Mutex::new(Tail { position: end, start: superblock.replay_from, promised: 0, commit: CommitId(0) }),
+            durable: AtomicU64::new(end),
+            durable_commit: Arc::clone(durable_commit),
+            flushing: Mutex::new(()),
+            medium: Mutex::new(OnMedium { superblock, chunks }),
+            failed: OnceLock::new(),
+            signals: Mutex::default(),
+            changed: Condvar::new(),
+        };
+        Self { live: Some(Arc::new(live)) }
+    }
+
+    /// Whether there is a medium.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Whether bytes have to be flushed to be durable.
+    pub(crate) fn flushes(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| !live.volatile)
+    }
+
+    /// The number of this opening of the pool; 0 without a medium.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.live.as_ref().map_or(0, |live| live.epoch)
+    }
+
+    /// Drafts a record, and waits for room for it (J5). To be called before the change that it speaks of.
+    #[inline]
+    pub(crate) fn prepare(&self, write: impl FnOnce(&mut Draft)) -> Result<Prepared<'_>, JournalError> {
+        match &self.live {
+            None => Ok(Prepared { journal: self, draft: None }),
+            Some(live) => {
+                let mut draft = Draft::new();
+                write(&mut draft);
+                live.make_room(draft.len())?;
+                Ok(Prepared { journal: self, draft: Some(draft) })
+            }
+        }
+    }
+
+    /// As [`Journal::prepare`], but does not wait: `None` if there is no room. For the keeper, who makes it.
+    pub(crate) fn try_prepare(&self, write: impl FnOnce(&mut Draft)) -> Result<Option<Prepared<'_>>, JournalError> {
+        let Some(live) = &self.live else { return self.prepare(write).map(Some) };
+        let mut draft = Draft::new();
+        write(&mut draft);
+        live.check_record(draft.len())?;
+        live.check()?;
+        Ok(live.promise(draft.len()).then(|| Prepared { journal: self, draft: Some(draft) }))
+    }
+
+    /// As [`Journal::prepare`], for a record of one entry.
+    #[inline]
+    pub(crate) fn prepare_one(&self, entry: Entry<'_>) -> Result<Prepared<'_>, JournalError> {
+        self.prepare(|draft| draft.add(entry))
+    }
+
+    /// Makes all records durable that were appended before this. The position up to which they are.
+    pub(crate) fn flush(&self, region: &Region) -> Result<u64, JournalError> {
+        match &self.live {
+            None => Ok(u64::MAX),
+            Some(live) => live.flush(region),
+        }
+    }
+
+    /// Ends the journal: nothing is changed from here on (J6).
+    pub(crate) fn fail(&self, why: &str) -> JournalError {
+        match &self.live {
+            None => JournalError::Failed(why.into()),
+            Some(live) => live.fail(why),
+        }
+    }
+
+    /// Whether nothing can be changed any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.failed.get().is_some())
+    }
+}
+
+impl Prepared<'_> {
+    /// Puts the record at the end of the log (J1). The position after it: 0 without a medium.
+    pub(crate) fn append(mut self, region: &Region) -> u64 {
+        let (Some(draft), Some(live)) = (self.draft.take(), &self.journal.live) else { return 0 };
+        live.append(&mut lock(&live.tail), region, draft)
+    }
+
+    /// As [`Prepared::append`], unless there is nothing to say: the position after it, if there is one.
+    pub(crate) fn append_some(self, region: &Region) -> Option<u64> {
+        let says_something = self.draft.as_ref().is_some_and(|draft| !draft.is_empty());
+        says_something.then(|| self.append(region))
+    }
+
+    /// Makes a change while its ranges are closed, parks what left, and appends the record of it (J2).
+    pub(crate) fn commit(mut self, region: &Region, idle: Idle<'_>, change: impl FnOnce() -> Vec<Extent>) -> u64 {
+        let (Some(draft), Some(live)) = (self.draft.take(), &self.journal.live) else {
+            idle.commit(change);
+            return 0;
+        };
+        let mut tail = lock(&live.tail);
+        let commit = idle.commit(change);
+        let end = live.append(&mut tail, region, draft);
+        tail.commit = tail.commit.max(commit);
+        if live.volatile {
+            // ORDER: Release pairs with the Acquire of the allocator: what it takes back is on record.
+            live.durable_commit.fetch_max(tail.commit.0, Ordering::Release);
+        }
+        end
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if let (Some(draft), Some(live)) = (self.draft.take(), &self.journal.live) {
+            lock(&live.tail).promised -= draft.len();
+            live.changed.notify_all();
+        }
+    }
+}
+
+impl Live {
+    fn check_record(&self, len: u64) -> Result<(), JournalError> {
+        let most = self.log_len / RECORD_SHARE;
+        match len > most {
+            true => Err(JournalError::TooManyExtents { needed: len, most }),
+            false => Ok(()),
+        }
+    }
+
+    /// Promises `len` bytes of the log, and waits for them if it is full.
+    fn make_room(&self, len: u64) -> Result<(), JournalError> {
+        self.check_record(len)?;
+        loop {
+            self.check()?;
+            // Before the try: a checkpoint that ends in between makes room.
+            let seen = lock(&self.signals).checkpoints;
+            if self.promise(len) {
+                return Ok(());
+            }
+            self.want_checkpoint();
+            self.await_checkpoint(seen)?;
+        }
+    }
+
+    /// Promises `len` bytes of the log, if they are there.
+    fn promise(&self, len: u64) -> bool {
+        let used = {
+            let mut tail = lock(&self.tail);
+            let used = tail.position - tail.start + tail.promised + len;
+            if used > self.log_len {
+                return false;
+            }
+            tail.promised += len;
+            used
+        };
+        if used > self.log_len / CHECKPOINT_SHARE {
+            self.want_checkpoint();
+        }
+        true
+    }
+
+    /// Asks the keeper for a checkpoint.
+    fn want_checkpoint(&self) {
+        let mut signals = lock(&self.signals);
+        if !std::mem::replace(&mut signals.checkpoint_wanted, true) {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until one more checkpoint than `seen` has ended.
+    fn await_checkpoint(&self, seen: u64) -> Result<(), JournalError> {
+        let signals = lock(&self.signals);
+        let waits = |signals: &mut Signals| signals.checkpoints == seen && !signals.over;
+        let signals = self.changed.wait_while(signals, waits).unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &signals.last_failure {
+            Some(why) => Err(JournalError::Failed(Arc::clone(why))),
+            None if signals.over => Err(JournalError::Failed("the pool is closed".into())),
+            None => Ok(()),
+        }
+    }
+
+    fn append(&self, tail: &mut Tail, region: &Region, draft: Draft) -> u64 {
+        let len = draft.len();
+        let bytes = draft.seal(&self.pool, tail.position, self.epoch, now());
+        let mut from = &bytes[..];
+        for place in places_in(self.log_len, tail.position, len) {
+            let (part, rest) = from.split_at((place.end - place.start) as usize);
+            // The log lies in the region, whose memory is there: it was allocated when the pool was made.
+            if let Err(error) = region.bytes(place).and_then(|bytes| bytes.copy_in(0, part)) {
+                self.fail(&error.to_string());
+            }
+            from = rest;
+        }
+        tail.promised -= len;
+        tail.position += len;
+        tail.position
+    }
+
+    fn flush(&self, region: &Region) -> Result<u64, JournalError> {
+        let wanted = lock(&self.tail).position;
+        let _flushing = lock(&self.flushing);
+        self.check()?;
+        let from = self.durable.load(Ordering::Relaxed);
+        if from >= wanted {
+            // Somebody else did it, for all who were waiting.
+            return Ok(from);
+        }
+        let (to, commit) = {
+            let tail = lock(&self.tail);
+            (tail.position, tail.commit)
+        };
+        if !self.volatile {
+            for place in places_in(self.log_len, from, to - from).into_iter().filter(|place| !place.is_empty()) {
+                region.flush(place).map_err(|error| self.fail(&error.to_string()))?;
+            }
+            region.fence().map_err(|error| self.fail(&error.to_string()))?;
+        }
+        // ORDER: relaxed; read and written under `flushing`.
+        self.durable.store(to, Ordering::Relaxed);
+        // ORDER: Release pairs with the Acquire of the allocator: what it takes back is durable.
+        self.durable_commit.fetch_max(commit.0, Ordering::Release);
+        Ok(to)
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        match self.failed.get() {
+            Some(why) => Err(JournalError::Failed(Arc::clone(why))),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&self, why: &str) -> JournalError {
+        let why = self.failed.get_or_init(|| why.into());
+        let mut signals = lock(&self.signals);
+        signals.last_failure = Some(Arc::clone(why));
+        signals.checkpoints += 1;
+        self.changed.notify_all();
+        JournalError::Failed(Arc::clone(why))
+    }
+
+    /// Sleeps until a checkpoint is wanted, the pool goes, or `interval` has passed. What it is.
+    fn await_work(&self, interval: Option<Duration>) -> Work {
+        let until = interval.map(|interval| Instant::now() + interval);
+        let mut signals = lock(&self.signals);
+        loop {
+            if signals.over {
+                return Work::Over;
+            }
+            if signals.checkpoint_wanted {
+                return Work::Checkpoint;
+            }
+            let now = Instant::now();
+            signals = match until {
+                None => self.changed.wait(signals).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Some(until) if until <= now => return Work::Sync,
+                Some(until) => {
+                    let (signals, _) = self
+                        .changed
+                        .wait_timeout(signals, until - now)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    signals
+                }
+            };
+        }
+    }
+}
+
+/// What there is to do for the keeper.
+enum Work {
+    Checkpoint,
+    Sync,
+    Over,
+}

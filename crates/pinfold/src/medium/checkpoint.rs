@@ -1,0 +1,291 @@
+//! A checkpoint: all nodes and names, as a stream of items in chunks of blocks.
+//!
+//! ```text
+//!  chunk  | magic | pool | position | next block, blocks | bytes | checksum | items ...
+//! ```
+//!
+//! Chunks are runs of blocks; each names the next. The stream goes on from chunk to chunk, wherever an item stands.
+//!
+//! Stays true  K1: an item of a file carries the position in the log up to which it is true: older records are in it.
+//!             K2: names come after all nodes, so that whoever reads them knows both ends.
+
+use std::io;
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::codec::{Decoded, Garbled, Reader, Writer};
+use super::source::Source;
+use super::superblock::{CheckpointPlace, Superblock};
+use crate::extents::{ExtentMap, Run, State};
+
+/// How a chunk begins.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+struct RawChunk {
+    magic: [u8; 8],
+    pool: [u8; 16],
+    /// The position from which the log is replayed over this checkpoint: what tells it from an older one.
+    position: U64,
+    /// Which chunk it is.
+    index: U64,
+    /// Where the next lies; no blocks: this is the last.
+    next_block: U64,
+    next_blocks: U64,
+    /// Bytes of items in this chunk.
+    bytes: U64,
+    reserved: U32,
+    /// CRC-32C of what comes before, then of the items.
+    checksum: U32,
+}
+
+const _: () = assert!(size_of::<RawChunk>() == 72);
+
+const CHUNK_MAGIC: [u8; 8] = *b"pf chunk";
+/// Bytes of a chunk's header.
+pub(crate) const CHUNK_HEADER: u64 = size_of::<RawChunk>() as u64;
+
+/// What a checkpoint says of one thing.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    File {
+        node: u64,
+        modified: u64,
+        len: u64,
+        position: u64,
+        extents: ExtentMap,
+    },
+    Directory {
+        node: u64,
+        modified: u64,
+    },
+    Symlink {
+        node: u64,
+        modified: u64,
+        target: &'a [u8],
+    },
+    /// Names in a directory follow, in order.
+    Names {
+        dir: u64,
+        names: Names<'a>,
+    },
+}
+
+/// Names of a directory, still to be read.
+#[derive(Debug)]
+pub(crate) struct Names<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+const FILE: u8 = 1;
+const DIRECTORY: u8 = 2;
+const SYMLINK: u8 = 3;
+const NAMES: u8 = 4;
+
+/// Writes items. What a file's blocks hold that is not durable yet counts as set aside (see [`State::Filled`]).
+pub(crate) fn write_file(to: &mut Writer, node: u64, modified: u64, len: u64, position: u64, extents: &ExtentMap) {
+    to.byte(FILE);
+    [node, modified, len, position].iter().for_each(|number| to.number(*number));
+    to.number(extents.count() as u64);
+    let mut last = 0;
+    for (at, run) in extents.runs() {
+        to.number(at - last);
+        to.number(run.block);
+        to.number(run.len << 1 | u64::from(run.state == State::Written));
+        last = at + run.len;
+    }
+}
+
+pub(crate) fn write_directory(to: &mut Writer, node: u64, modified: u64) {
+    to.byte(DIRECTORY);
+    [node, modified].iter().for_each(|number| to.number(*number));
+}
+
+pub(crate) fn write_symlink(to: &mut Writer, node: u64, modified: u64, target: &[u8]) {
+    to.byte(SYMLINK);
+    [node, modified].iter().for_each(|number| to.number(*number));
+    to.text(target);
+}
+
+/// Some names of a directory, at most as many as `names` has, in order.
+pub(crate) fn write_names<'n>(to: &mut Writer, dir: u64, names: impl ExactSizeIterator<Item = (&'n [u8], u64)>) {
+    let mut listed = Writer::default();
+    let count = names.len();
+    for (name, node) in names {
+        listed.text(name);
+        listed.number(node);
+    }
+    to.byte(NAMES);
+    [dir, count as u64].iter().for_each(|number| to.number(*number));
+    to.text(&listed.bytes);
+}
+
+impl<'a> Item<'a> {
+    pub(crate) fn read(from: &mut Reader<'a>) -> Decoded<Self> {
+        match from.byte()? {
+            FILE => {
+                let (node, modified, len, position) = (from.number()?, from.number()?, from.number()?, from.number()?);
+                Ok(Self::File { node, modified, len, position, extents: read_extents(from)? })
+            }
+            DIRECTORY => Ok(Self::Directory { node: from.number()?, modified: from.number()? }),
+            SYMLINK => Ok(Self::Symlink { node: from.number()?, modified: from.number()?, target: from.text()? }),
+            NAMES => {
+                let (dir, count) = (from.number()?, from.count()?);
+                let bytes = from.text()?;
+                Ok(Self::Names { dir, names: Names { count, bytes } })
+            }
+            _ => Err(Garbled("a checkpoint has an item of an unknown kind")),
+        }
+    }
+}
+
+fn read_extents(from: &mut Reader<'_>) -> Decoded<ExtentMap> {
+    let count = from.count()?;
+    let mut at = 0u64;
+    let mut runs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (skip, block, len) = (from.number()?, from.number()?, from.number()?);
+        let state = if len & 1 == 1 { State::Written } else { State::SetAside };
+        let len = len >> 1;
+        let start = at.checked_add(skip).ok_or(Garbled("an extent lies past the end of any file"))?;
+        at = start.checked_add(len).ok_or(Garbled("an extent lies past the end of any file"))?;
+        let end = block.checked_add(len);
+        if len == 0 || end.is_none() {
+            return Err(Garbled("an extent without blocks"));
+        }
+        runs.push((start, Run { block, len, state }));
+    }
+    Ok(ExtentMap::from_runs(runs))
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = Decoded<(&'a [u8], u64)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.count = self.count.checked_sub(1)?;
+        let mut reader = Reader::new(self.bytes);
+        let read = reader.text().and_then(|name| Ok((name, reader.number()?)));
+        self.bytes = &self.bytes[self.bytes.len() - reader.left()..];
+        if read.is_err() {
+            self.count = 0;
+        }
+        Some(read)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.count))
+    }
+}
+
+/// How one chunk begins; its items follow.
+pub(crate) fn chunk_header(
+    superblock: &Superblock,
+    index: u64,
+    next: Option<(u64, u64)>,
+    items: &[u8],
+) -> [u8; CHUNK_HEADER as usize] {
+    let (next_block, next_blocks) = next.unwrap_or_default();
+    let mut raw = RawChunk {
+        magic: CHUNK_MAGIC,
+        pool: superblock.pool,
+        position: superblock.replay_from.into(),
+        index: index.into(),
+        next_block: next_block.into(),
+        next_blocks: next_blocks.into(),
+        bytes: (items.len() as u64).into(),
+        reserved: 0.into(),
+        checksum: 0.into(),
+    };
+    raw.checksum = checksum(&raw, items).into();
+    let mut bytes = [0; CHUNK_HEADER as usize];
+    bytes.copy_from_slice(raw.as_bytes());
+    bytes
+}
+
+fn checksum(raw: &RawChunk, items: &[u8]) -> u32 {
+    let head = &raw.as_bytes()[..std::mem::offset_of!(RawChunk, checksum)];
+    crc32c::crc32c_append(crc32c::crc32c(head), items)
+}
+
+/// Why a checkpoint could not be read.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Io(io::Error),
+    Damaged(&'static str),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Garbled> for Unreadable {
+    fn from(Garbled(why): Garbled) -> Self {
+        Self::Damaged(why)
+    }
+}
+
+/// A whole checkpoint.
+#[derive(Default)]
+pub(crate) struct Stream {
+    /// All of its items.
+    pub(crate) items: Vec<u8>,
+    /// The blocks in which it lies: (first, how many).
+    pub(crate) chunks: Vec<(u64, u64)>,
+}
+
+impl Stream {
+    /// Reads and checks every chunk (X1).
+    pub(crate) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, Unreadable> {
+        let CheckpointPlace { block, blocks, bytes, .. } = superblock.checkpoint;
+        let mut stream = Self { items: Vec::new(), chunks: Vec::new() };
+        stream.items.reserve_exact(bytes.min(superblock.len) as usize);
+        let mut next = (block, blocks);
+        while next.1 > 0 {
+            next = stream.read_chunk(source, superblock, next)?;
+        }
+        match stream.items.len() as u64 == bytes {
+            true => Ok(stream),
+            false => Err(Unreadable::Damaged("a checkpoint is not as long as its superblock says")),
+        }
+    }
+
+    fn read_chunk(
+        &mut self,
+        source: &(impl Source + ?Sized),
+        superblock: &Superblock,
+        (block, blocks): (u64, u64),
+    ) -> Result<(u64, u64), Unreadable> {
+        let inside =
+            block >= superblock.first_block() && blocks <= superblock.blocks() && block <= superblock.blocks() - blocks;
+        if !inside {
+            return Err(Unreadable::Damaged("a chunk of a checkpoint lies outside of the pool"));
+        }
+        let place = superblock.block.offset(block);
+        let mut header = [0; CHUNK_HEADER as usize];
+        source.read_at(place, &mut header)?;
+        let Ok((raw, _)) = RawChunk::ref_from_prefix(&header) else {
+            return Err(Unreadable::Damaged("a chunk of a checkpoint is too short"));
+        };
+        let len = raw.bytes.get();
+        let is_ours = raw.magic == CHUNK_MAGIC
+            && raw.pool == superblock.pool
+            && raw.position.get() == superblock.replay_from
+            && raw.index.get() == self.chunks.len() as u64
+            && len <= superblock.block.offset(blocks) - CHUNK_HEADER
+            && self.items.len() as u64 + len <= superblock.checkpoint.bytes;
+        if !is_ours {
+            return Err(Unreadable::Damaged("a chunk of a checkpoint is not what it should be"));
+        }
+        let start = self.items.len();
+        self.items.resize(start + len as usize, 0);
+        source.read_at(place + CHUNK_HEADER, &mut self.items[start..])?;
+        if raw.checksum.get() != checksum(raw, &self.items[start..]) {
+            return Err(Unreadable::Damaged("a chunk of a checkpoint has another checksum"));
+        }
+        self.chunks.push((block, blocks));
+        Ok((raw.next_block.get(), raw.next_blocks.get()))
+    }
+}

@@ -1,0 +1,357 @@
+//! The state of a pool as its medium says it: the checkpoint, with the log replayed over it.
+//!
+//! A checkpoint is taken while the work goes on, node by node: it is as of no single moment. What makes it one is the
+//! log, from the position where the checkpoint began. Names and nodes are what the last record says of them, so replaying
+//! what a checkpoint has already changes nothing; a file carries the position up to which it is true.
+//!
+//! Stays true  I1: no block is in two files, nor outside of the pool ([`Image::check`]).
+//!             I2: every name leads to a node, and stands in a directory.
+//! Who calls   whoever opens a pool, or looks at one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+
+use super::checkpoint::{Item, Stream, Unreadable};
+use super::codec::{Garbled, Reader};
+use super::log::replay;
+use super::record::{Entry, Made, Record};
+use super::source::Source;
+use super::superblock::{NoSuperblock, Superblock};
+use crate::extents::{ExtentMap, Run, State};
+use crate::units::FILE_BYTES_MAX;
+
+/// The id of the root directory.
+pub(crate) const ROOT: u64 = 1;
+
+/// Ids are numbers in a row: multiplying spreads them enough.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+}
+
+/// A map by ids.
+pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+
+/// All nodes of a pool.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    pub(crate) nodes: ById<NodeImage>,
+    /// The largest id that was given.
+    pub(crate) last_node: u64,
+    /// Where the checkpoint lies: (first block, how many).
+    pub(crate) chunks: Vec<(u64, u64)>,
+    /// Bytes of the checkpoint's items.
+    pub(crate) checkpoint_bytes: u64,
+    /// The position after the last record.
+    pub(crate) end: u64,
+    /// How many records were replayed.
+    pub(crate) records: u64,
+    /// Nodes that records speak of, which were not there: they have to end in the log.
+    absent: HashSet<u64>,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct NodeImage {
+    /// Nanoseconds since 1970.
+    pub(crate) modified: u64,
+    pub(crate) kind: KindImage,
+}
+
+/// What it is.
+#[derive(Debug)]
+pub(crate) enum KindImage {
+    File(FileImage),
+    Directory(BTreeMap<Box<[u8]>, u64>),
+    Symlink(Box<[u8]>),
+}
+
+/// What a file is made of.
+#[derive(Debug, Default)]
+pub(crate) struct FileImage {
+    /// Bytes.
+    pub(crate) len: u64,
+    pub(crate) extents: ExtentMap,
+    /// Records before this position are in its checkpoint.
+    position: u64,
+    /// The end of the last record that changed it.
+    pub(crate) changed_at: u64,
+}
+
+/// Why there is no image.
+#[derive(Debug)]
+pub(crate) enum NoImage {
+    Superblock(NoSuperblock),
+    Io(io::Error),
+    Damaged(String),
+}
+
+impl From<io::Error> for NoImage {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Garbled> for NoImage {
+    fn from(Garbled(why): Garbled) -> Self {
+        Self::Damaged(why.to_owned())
+    }
+}
+
+impl From<Unreadable> for NoImage {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Io(error) => Self::Io(error),
+            Unreadable::Damaged(why) => Self::Damaged(why.to_owned()),
+        }
+    }
+}
+
+fn damaged<T>(why: String) -> Result<T, NoImage> {
+    Err(NoImage::Damaged(why))
+}
+
+impl Image {
+    /// Reads the whole of it.
+    pub(crate) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, NoImage> {
+        let stream = Stream::read(source, superblock)?;
+        let mut image = Self { last_node: superblock.last_node.max(ROOT), ..Self::default() };
+        image.checkpoint_bytes = stream.items.len() as u64;
+        image.nodes.reserve((superblock.checkpoint.nodes as usize).min(stream.items.len()));
+        image.take_items(&stream.items)?;
+        if image.nodes.len() as u64 != superblock.checkpoint.nodes {
+            return damaged("a checkpoint has not as many nodes as its superblock says".into());
+        }
+        image.chunks = stream.chunks;
+        image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(0));
+        image.end = replay(source, superblock, |record| image.take_record(record))?;
+        if let Some(node) = image.absent.iter().next() {
+            return damaged(format!("the log speaks of node {node}, which is not there"));
+        }
+        Ok(image)
+    }
+
+    fn take_items(&mut self, items: &[u8]) -> Result<(), NoImage> {
+        let mut reader = Reader::new(items);
+        while !reader.is_empty() {
+            let (node, image) = match Item::read(&mut reader)? {
+                Item::File { node, modified, len, position, extents } => {
+                    let kind = KindImage::File(FileImage { len, extents, position, changed_at: position });
+                    (node, NodeImage { modified, kind })
+                }
+                Item::Directory { node, modified } => (node, NodeImage::directory(modified)),
+                Item::Symlink { node, modified, target } => {
+                    (node, NodeImage { modified, kind: KindImage::Symlink(target.into()) })
+                }
+                Item::Names { dir, names } => {
+                    let names = names.map(|read| read.map(|(name, node)| (name.into(), node)));
+                    let names: BTreeMap<Box<[u8]>, u64> = names.collect::<Result<_, Garbled>>()?;
+                    self.add_names(dir, names)?;
+                    continue;
+                }
+            };
+            self.last_node = self.last_node.max(node);
+            if self.nodes.insert(node, image).is_some() {
+                return damaged(format!("a checkpoint has node {node} twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_names(&mut self, dir: u64, mut names: BTreeMap<Box<[u8]>, u64>) -> Result<(), NoImage> {
+        match self.nodes.get_mut(&dir).map(|node| &mut node.kind) {
+            Some(KindImage::Directory(entries)) => {
+                entries.append(&mut names);
+                Ok(())
+            }
+            _ => damaged(format!("a checkpoint has names in node {dir}, which is no directory")),
+        }
+    }
+
+    fn take_record(&mut self, record: &Record<'_>) -> Result<(), NoImage> {
+        self.records += 1;
+        for entry in record.entries() {
+            self.take_entry(record, entry?)?;
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, record: &Record<'_>, entry: Entry<'_>) -> Result<(), NoImage> {
+        match entry {
+            Entry::Make { node, made } => self.make(node, made, record.time),
+            Entry::End { node } => {
+                self.nodes.remove(&node);
+                self.absent.remove(&node);
+            }
+            Entry::Name { dir, name, node } => {
+                if let Some(entries) = self.directory(dir, record.time) {
+                    entries.insert(name.into(), node);
+                }
+            }
+            Entry::Unname { dir, name } => {
+                if let Some(entries) = self.directory(dir, record.time) {
+                    entries.remove(name);
+                }
+            }
+            Entry::Touch { node } => match self.nodes.get_mut(&node) {
+                Some(touched) => touched.modified = record.time,
+                None => self.note_absent(node),
+            },
+            Entry::Length { node, .. }
+            | Entry::Put { node, .. }
+            | Entry::Take { node, .. }
+            | Entry::Mark { node, .. }
+            | Entry::Shift { node, .. } => return self.change_file(record, node, entry),
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, node: u64, made: Made<'_>, modified: u64) {
+        self.last_node = self.last_node.max(node);
+        let kind = || match made {
+            Made::File => KindImage::File(FileImage::default()),
+            Made::Directory => KindImage::Directory(BTreeMap::new()),
+            Made::Symlink(target) => KindImage::Symlink(target.into()),
+        };
+        // The checkpoint may have seen it after it was made.
+        self.nodes.entry(node).or_insert_with(|| NodeImage { modified, kind: kind() });
+    }
+
+    fn note_absent(&mut self, node: u64) {
+        self.absent.insert(node);
+    }
+
+    fn directory(&mut self, dir: u64, time: u64) -> Option<&mut BTreeMap<Box<[u8]>, u64>> {
+        if !self.nodes.contains_key(&dir) {
+            self.note_absent(dir);
+        }
+        let node = self.nodes.get_mut(&dir)?;
+        node.modified = node.modified.max(time);
+        match &mut node.kind {
+            KindImage::Directory(entries) => Some(entries),
+            KindImage::File(_) | KindImage::Symlink(_) => None,
+        }
+    }
+
+    fn change_file(&mut self, record: &Record<'_>, id: u64, entry: Entry<'_>) -> Result<(), NoImage> {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            self.note_absent(id);
+            return Ok(());
+        };
+        let KindImage::File(file) = &mut node.kind else {
+            return damaged(format!("the log changes node {id} like a file, which it is not"));
+        };
+        if record.position < file.position {
+            return Ok(());
+        }
+        node.modified = node.modified.max(record.time);
+        file.apply(entry).or_else(|why| damaged(format!("the log speaks of node {id}: {why}")))?;
+        file.changed_at = record.end;
+        Ok(())
+    }
+
+    /// I1 and I2, and that everything lies in the pool.
+    pub(crate) fn check(&self, superblock: &Superblock) -> Result<(), NoImage> {
+        let mut used: Vec<(u64, u64, u64)> = self.chunks.iter().map(|(block, len)| (*block, block + len, 0)).collect();
+        for (id, node) in &self.nodes {
+            match &node.kind {
+                KindImage::File(file) => {
+                    if file.len > FILE_BYTES_MAX {
+                        return damaged(format!("node {id} has {} bytes, more than a file can have", file.len));
+                    }
+                    used.extend(file.extents.runs().map(|(_, run)| (run.block, run.end(), *id)));
+                }
+                KindImage::Directory(entries) => {
+                    if let Some((name, to)) = entries.iter().find(|(_, node)| !self.nodes.contains_key(node)) {
+                        let name = String::from_utf8_lossy(name);
+                        return damaged(format!(
+                            "the name {name:?} in node {id} leads to node {to}, which is not there"
+                        ));
+                    }
+                }
+                KindImage::Symlink(_) => {}
+            }
+        }
+        used.sort_unstable();
+        let (first, blocks) = (superblock.first_block(), superblock.blocks());
+        let outside = used.iter().find(|(start, end, _)| *start < first || *end > blocks);
+        if let Some((start, end, node)) = outside {
+            return damaged(format!("blocks {start}..{end} of node {node} lie outside of the pool"));
+        }
+        match used.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+            Some(pair) => damaged(format!("block {} is in node {} and in node {}", pair[1].0, pair[0].2, pair[1].2)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl NodeImage {
+    fn directory(modified: u64) -> Self {
+        Self { modified, kind: KindImage::Directory(BTreeMap::new()) }
+    }
+}
+
+impl FileImage {
+    fn apply(&mut self, entry: Entry<'_>) -> Result<(), &'static str> {
+        match entry {
+            Entry::Length { len, .. } => self.len = len,
+            Entry::Put { at, block, len, written, .. } => {
+                let end = at.checked_add(len).filter(|_| len > 0).ok_or("blocks past the end of any file")?;
+                if self.extents.piece(at, end).run.is_some() || self.extents.piece(at, end).len < len {
+                    return Err("blocks are put where there are some");
+                }
+                block.checked_add(len).ok_or("blocks past the end of any pool")?;
+                let state = if written { State::Written } else { State::SetAside };
+                self.extents.insert(at, Run { block, len, state });
+            }
+            Entry::Take { at, len, .. } => drop(self.extents.remove(at..at.saturating_add(len))),
+            Entry::Mark { at, len, written, .. } => {
+                let state = if written { State::Written } else { State::SetAside };
+                for piece in self.extents.pieces_in(at..at.saturating_add(len)) {
+                    self.extents.set_state(&piece, state);
+                }
+            }
+            Entry::Shift { from, by, .. } => self.shift(from, by)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn shift(&mut self, from: u64, by: i64) -> Result<(), &'static str> {
+        let end = self.extents.end();
+        if end <= from {
+            return Ok(());
+        }
+        let to = from.checked_add_signed(by).ok_or("blocks move below the start of a file")?;
+        end.checked_add_signed(by).ok_or("blocks move past the end of any file")?;
+        // What they move over is a hole, or else runs would overlap.
+        if by < 0 && !self.extents.pieces_in(to..from).is_empty() {
+            return Err("blocks move onto others");
+        }
+        self.extents.shift(from, by);
+        Ok(())
+    }
+}
+
+impl Superblock {
+    /// The superblock and the image of what `source` holds, both checked.
+    pub(crate) fn read_with_image(source: &(impl Source + ?Sized)) -> Result<(Self, Image), NoImage> {
+        let superblock = Self::read(source).map_err(NoImage::Superblock)?;
+        let image = Image::read(source, &superblock)?;
+        image.check(&superblock)?;
+        Ok((superblock, image))
+    }
+}

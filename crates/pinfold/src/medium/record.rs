@@ -1,0 +1,309 @@
+//! Records of the log: one for each change, whole or not at all.
+//!
+//! A record is a header and entries. What one call changes is one record: a rename's two names, an exchange's two files.
+//! Entries say what is so afterwards ("this name leads to that node", "these file blocks are those pool blocks"), so that
+//! replaying a record again changes nothing. The one exception, a shift, is kept from being replayed twice by the
+//! position that a file's checkpoint carries.
+//!
+//! A record's position in the log is its sequence number: bytes since the log began, whatever lap of the ring that is.
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::codec::{Decoded, Garbled, Reader, Writer};
+
+/// How a record begins.
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+pub(crate) struct RawHeader {
+    /// Bytes of the record, header and padding included: a multiple of 8.
+    len: U32,
+    /// CRC-32C of the pool's id, then of all that follows in the record.
+    checksum: U32,
+    /// Where it lies.
+    position: U64,
+    epoch: U64,
+    /// When it was made, in nanoseconds since 1970.
+    time: U64,
+}
+
+const _: () = assert!(size_of::<RawHeader>() == 32);
+
+/// Bytes of a header.
+pub(crate) const HEADER: usize = size_of::<RawHeader>();
+/// Records begin at multiples of this.
+pub(crate) const ALIGN: u64 = 8;
+
+/// What kind of node is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Made<'a> {
+    File,
+    Directory,
+    Symlink(&'a [u8]),
+}
+
+/// A part of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Entry<'a> {
+    /// There is a node. Names come apart from it.
+    Make { node: u64, made: Made<'a> },
+    /// There is no such node any more, and what it had is free.
+    End { node: u64 },
+    /// A name in a directory leads to a node.
+    Name { dir: u64, name: &'a [u8], node: u64 },
+    /// A name leads nowhere.
+    Unname { dir: u64, name: &'a [u8] },
+    /// A file is that many bytes long.
+    Length { node: u64, len: u64 },
+    /// File blocks from `at` on are the pool blocks from `block` on. There was a hole.
+    Put { node: u64, at: u64, block: u64, len: u64, written: bool },
+    /// File blocks from `at` on are a hole; `u64::MAX` of them: all that follow.
+    Take { node: u64, at: u64, len: u64 },
+    /// File blocks hold bytes, or read as zeros.
+    Mark { node: u64, at: u64, len: u64, written: bool },
+    /// What lies from file block `from` on moves by so many blocks. Below is a hole of that length.
+    Shift { node: u64, from: u64, by: i64 },
+    /// The time of the record is when the node changed last.
+    Touch { node: u64 },
+}
+
+const MAKE_FILE: u8 = 1;
+const MAKE_DIRECTORY: u8 = 2;
+const MAKE_SYMLINK: u8 = 3;
+const END: u8 = 4;
+const NAME: u8 = 5;
+const UNNAME: u8 = 6;
+const LENGTH: u8 = 7;
+const PUT_UNWRITTEN: u8 = 8;
+const PUT_WRITTEN: u8 = 9;
+const TAKE: u8 = 10;
+const TAKE_REST: u8 = 11;
+const MARK_UNWRITTEN: u8 = 12;
+const MARK_WRITTEN: u8 = 13;
+const SHIFT_UP: u8 = 14;
+const SHIFT_DOWN: u8 = 15;
+const TOUCH: u8 = 16;
+
+impl Entry<'_> {
+    pub(crate) fn write(&self, to: &mut Writer) {
+        let mut put = |tag: u8, numbers: &[u64]| {
+            to.byte(tag);
+            numbers.iter().for_each(|number| to.number(*number));
+        };
+        match *self {
+            Self::Make { node, made: Made::File } => put(MAKE_FILE, &[node]),
+            Self::Make { node, made: Made::Directory } => put(MAKE_DIRECTORY, &[node]),
+            Self::Make { node, made: Made::Symlink(target) } => {
+                put(MAKE_SYMLINK, &[node]);
+                to.text(target);
+            }
+            Self::End { node } => put(END, &[node]),
+            Self::Name { dir, name, node } => {
+                put(NAME, &[dir, node]);
+                to.text(name);
+            }
+            Self::Unname { dir, name } => {
+                put(UNNAME, &[dir]);
+                to.text(name);
+            }
+            Self::Length { node, len } => put(LENGTH, &[node, len]),
+            Self::Put { node, at, block, len, written } => {
+                put(if written { PUT_WRITTEN } else { PUT_UNWRITTEN }, &[node, at, block, len]);
+            }
+            Self::Take { node, at, len: u64::MAX } => put(TAKE_REST, &[node, at]),
+            Self::Take { node, at, len } => put(TAKE, &[node, at, len]),
+            Self::Mark { node, at, len, written } => {
+                put(if written { MARK_WRITTEN } else { MARK_UNWRITTEN }, &[node, at, len]);
+            }
+            Self::Shift { node, from, by } => {
+                put(if by < 0 { SHIFT_DOWN } else { SHIFT_UP }, &[node, from, by.unsigned_abs()]);
+            }
+            Self::Touch { node } => put(TOUCH, &[node]),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn read(from: &mut Reader<'a>) -> Decoded<Self> {
+        let tag = from.byte()?;
+        let mut next = || from.number();
+        Ok(match tag {
+            MAKE_FILE => Self::Make { node: next()?, made: Made::File },
+            MAKE_DIRECTORY => Self::Make { node: next()?, made: Made::Directory },
+            MAKE_SYMLINK => Self::Make { node: next()?, made: Made::Symlink(from.text()?) },
+            END => Self::End { node: next()? },
+            NAME => {
+                let (dir, node) = (next()?, next()?);
+                Self::Name { dir, name: from.text()?, node }
+            }
+            UNNAME => Self::Unname { dir: next()?, name: from.text()? },
+            LENGTH => Self::Length { node: next()?, len: next()? },
+            PUT_UNWRITTEN | PUT_WRITTEN => {
+                let written = tag == PUT_WRITTEN;
+                Self::Put { node: next()?, at: next()?, block: next()?, len: next()?, written }
+            }
+            TAKE_REST => Self::Take { node: next()?, at: next()?, len: u64::MAX },
+            TAKE => Self::Take { node: next()?, at: next()?, len: next()? },
+            MARK_UNWRITTEN | MARK_WRITTEN => {
+                Self::Mark { node: next()?, at: next()?, len: next()?, written: tag == MARK_WRITTEN }
+            }
+            SHIFT_UP | SHIFT_DOWN => {
+                let (node, from_block, by) = (next()?, next()?, next()?);
+                let by = i64::try_from(by).map_err(|_| Garbled("a shift is longer than a file"))?;
+                Self::Shift { node, from: from_block, by: if tag == SHIFT_DOWN { -by } else { by } }
+            }
+            TOUCH => Self::Touch { node: next()? },
+            _ => return Err(Garbled("an entry of an unknown kind")),
+        })
+    }
+}
+
+/// Entries on their way into the log.
+pub(crate) struct Draft {
+    writer: Writer,
+}
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        Self { writer: Writer { bytes: vec![0; HEADER] } }
+    }
+
+    pub(crate) fn add(&mut self, entry: Entry<'_>) {
+        entry.write(&mut self.writer);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writer.bytes.len() == HEADER
+    }
+
+    /// The bytes that it takes in the log.
+    pub(crate) fn len(&self) -> u64 {
+        (self.writer.bytes.len() as u64).next_multiple_of(ALIGN)
+    }
+
+    /// The record, for one place in the log.
+    pub(crate) fn seal(mut self, pool: &[u8; 16], position: u64, epoch: u64, time: u64) -> Vec<u8> {
+        let len = self.len();
+        // What is left over of the last word is zero, and reads as the end.
+        self.writer.bytes.resize(len as usize, 0);
+        let mut header = RawHeader {
+            len: (len as u32).into(),
+            checksum: 0.into(),
+            position: position.into(),
+            epoch: epoch.into(),
+            time: time.into(),
+        };
+        let mut bytes = self.writer.bytes;
+        bytes[..HEADER].copy_from_slice(header.as_bytes());
+        header.checksum = checksum(pool, &bytes).into();
+        bytes[..HEADER].copy_from_slice(header.as_bytes());
+        bytes
+    }
+}
+
+/// A record that was checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) position: u64,
+    /// The position after it.
+    pub(crate) end: u64,
+    pub(crate) time: u64,
+    entries: &'a [u8],
+}
+
+/// How long the record that begins with `bytes` says that it is, if it can be one that lies at `position`.
+pub(crate) fn length(bytes: &[u8], position: u64, epoch: u64) -> Option<u64> {
+    let (header, _) = RawHeader::ref_from_prefix(bytes).ok()?;
+    let len = u64::from(header.len.get());
+    let sound = len > HEADER as u64 && len.is_multiple_of(ALIGN);
+    (sound && header.position.get() == position && header.epoch.get() == epoch).then_some(len)
+}
+
+impl<'a> Record<'a> {
+    /// Believes the bytes of a whole record whose [`length`] was told, or not (X1).
+    pub(crate) fn check(bytes: &'a [u8], pool: &[u8; 16]) -> Option<Self> {
+        let (header, entries) = RawHeader::ref_from_prefix(bytes).ok()?;
+        let sound = header.checksum.get() == checksum(pool, bytes);
+        let position = header.position.get();
+        sound.then_some(Self { position, end: position + bytes.len() as u64, time: header.time.get(), entries })
+    }
+
+    /// What it says.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Decoded<Entry<'a>>> + use<'a> {
+        let mut reader = Reader::new(self.entries);
+        std::iter::from_fn(move || {
+            // Tags are never 0: what follows is padding.
+            let mut look = reader;
+            match look.byte() {
+                Ok(0) | Err(_) => None,
+                Ok(_) => Some(Entry::read(&mut reader)),
+            }
+        })
+        .scan(false, |ended, entry| {
+            // Behind a garbled entry nothing can be found.
+            (!std::mem::replace(ended, entry.is_err())).then_some(entry)
+        })
+    }
+}
+
+fn checksum(pool: &[u8; 16], bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(pool), &bytes[std::mem::offset_of!(RawHeader, position)..])
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const ENTRIES: &[Entry<'static>] = &[
+        Entry::Make { node: 2, made: Made::File },
+        Entry::Make { node: 3, made: Made::Directory },
+        Entry::Make { node: 4, made: Made::Symlink(b"../there") },
+        Entry::Name { dir: 1, name: b"a name", node: 2 },
+        Entry::Unname { dir: 1, name: b"another" },
+        Entry::Length { node: 2, len: 1 << 60 },
+        Entry::Put { node: 2, at: 7, block: 1 << 40, len: 3, written: false },
+        Entry::Put { node: 2, at: 70, block: 90, len: 1, written: true },
+        Entry::Take { node: 2, at: 5, len: 9 },
+        Entry::Take { node: 2, at: 5, len: u64::MAX },
+        Entry::Mark { node: 2, at: 7, len: 2, written: true },
+        Entry::Mark { node: 2, at: 7, len: 2, written: false },
+        Entry::Shift { node: 2, from: 4, by: -3 },
+        Entry::Shift { node: 2, from: 4, by: 1 << 40 },
+        Entry::Touch { node: 2 },
+        Entry::End { node: u64::MAX >> 2 },
+    ];
+
+    fn sealed() -> Vec<u8> {
+        let mut draft = Draft::new();
+        ENTRIES.iter().for_each(|entry| draft.add(*entry));
+        draft.seal(&[9; 16], 4096, 3, 17)
+    }
+
+    #[test]
+    fn entries_come_back_in_order() {
+        let bytes = sealed();
+        assert_eq!(length(&bytes, 4096, 3), Some(bytes.len() as u64));
+        let record = Record::check(&bytes, &[9; 16]).unwrap();
+        assert_eq!((record.position, record.time), (4096, 17));
+        assert_eq!(record.entries().collect::<Decoded<Vec<_>>>().unwrap(), ENTRIES);
+    }
+
+    #[test]
+    fn a_record_of_another_pool_place_or_epoch_is_none() {
+        let bytes = sealed();
+        assert_eq!(length(&bytes, 4104, 3), None);
+        assert_eq!(length(&bytes, 4096, 4), None);
+        assert!(Record::check(&bytes, &[8; 16]).is_none());
+    }
+
+    #[test]
+    fn each_flipped_byte_is_told() {
+        let bytes = sealed();
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x40;
+            let len = length(&bytes, 4096, 3).filter(|len| *len == bytes.len() as u64);
+            assert!(len.is_none() || Record::check(&bytes, &[9; 16]).is_none(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What was there is there again.
+
+use pinfold::{Access, Pool, PoolOptions, Publish, Rename};
+
+const MIB: u64 = 1 << 20;
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn contents(pool: &Pool, path: &str) -> Vec<u8> {
+    let file = pool.open(path).unwrap();
+    let mut bytes = vec![0; file.len() as usize];
+    assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
+    bytes
+}
+
+fn fill(pool: &Pool) {
+    pool.create_dir("/a").unwrap();
+    pool.create_dir("/a/b").unwrap();
+    pool.create("/a/b/file").unwrap().write_at(5000, b"written").unwrap();
+    pool.link("/a/b/file", "/second").unwrap();
+    pool.symlink("../a/b", "/a/link").unwrap();
+    let moved = pool.create("/moved").unwrap();
+    moved.write_at(0, &[7; 3 * 4096]).unwrap();
+    moved.collapse(0..4096).wait().unwrap();
+    moved.insert(4096, 8192).wait().unwrap();
+    pool.rename("/moved", "/a/moved", Rename::Replace).unwrap();
+    let set_aside = pool.create("/set aside").unwrap();
+    set_aside.allocate(0..MIB).try_now().unwrap();
+    let reservation = pool.reserve(3 * 4096).try_now().unwrap();
+    let pinned = reservation.pin(0..100).wait().unwrap();
+    pinned.copy_in(0, &[9; 100]).unwrap();
+    pinned.written(100);
+    drop(pinned);
+    reservation.publish("/published", Publish::New).unwrap();
+    pool.create("/gone").unwrap().write_at(0, &[1; 4096]).unwrap();
+    pool.unlink("/gone").unwrap();
+}
+
+fn check(pool: &Pool) {
+    let mut expected = vec![0; 5000];
+    expected.extend(b"written");
+    assert_eq!(contents(pool, "/a/b/file"), expected);
+    assert_eq!(contents(pool, "/a/link/file"), expected);
+    assert_eq!(pool.metadata("/second").unwrap().links, 2);
+    assert_eq!(contents(pool, "/a/moved"), [[7; 4096], [0; 4096], [0; 4096], [7; 4096]].concat());
+    let set_aside = pool.open("/set aside").unwrap();
+    assert_eq!((set_aside.len(), set_aside.metadata().allocated), (MIB, MIB));
+    assert!(set_aside.extents().iter().all(|extent| !extent.written));
+    let published = contents(pool, "/published");
+    assert_eq!((&published[..100], &published[100..]), (&[9; 100][..], &[0; 3 * 4096 - 100][..]));
+    let names = pool.read_dir("/").unwrap().into_iter().map(|entry| entry.name);
+    assert_eq!(names.filter(|name| name != "rounds").count(), 4);
+    assert!(pool.open("/gone").is_err());
+}
+
+#[test]
+fn g9_a_pool_that_was_closed_is_what_it_was() {
+    let dir = scratch();
+    let path = dir.path().join("pool");
+    let pool = Pool::format(&path, 16 * MIB).unwrap();
+    fill(&pool);
+    check(&pool);
+    let before = pool.stats();
+    pool.close().unwrap();
+    let pool = Pool::load(&path).unwrap();
+    check(&pool);
+    let after = pool.stats();
+    assert_eq!((after.in_files, after.nodes), (before.in_files, before.nodes));
+    assert_eq!(pool.log_use().0, 0, "nothing to replay");
+}
+
+#[test]
+fn g9_a_pool_that_was_dropped_is_what_it_was_every_time() {
+    let dir = scratch();
+    let path = dir.path().join("pool");
+    let pool = Pool::format(&path, 16 * MIB).unwrap();
+    fill(&pool);
+    drop(pool);
+    for round in 0..5u8 {
+        let pool = Pool::load(&path).unwrap();
+        check(&pool);
+        let file = pool.open_or_create("/rounds").unwrap();
+        assert_eq!(file.append(&[round]).unwrap(), u64::from(round));
+        pool.rename("/rounds", "/rounds.", Rename::Replace).unwrap();
+        pool.rename("/rounds.", "/rounds", Rename::Replace).unwrap();
+        assert_eq!(contents(&pool, "/rounds"), (0..=round).collect::<Vec<_>>());
+        pool.unlink("/rounds").unwrap();
+        file.sync().unwrap();
+        let again = pool.create("/rounds").unwrap();
+        again.write_at(0, &(0..=round).collect::<Vec<_>>()).unwrap();
+    }
+}
+
+#[test]
+fn g9_the_log_wraps_and_checkpoints_make_room_for_it() {
+    let dir = scratch();
+    let path = dir.path().join("pool");
+    let pool = Pool::format(&path, 16 * MIB).unwrap();
+    let (_, log) = pool.log_use();
+    let file = pool.create("/file").unwrap();
+    for i in 0..40_000u64 {
+        file.truncate(i % 3 * 5000).wait().unwrap();
+        file.write_at(i % 7 * 3000, &i.to_le_bytes()).unwrap();
+        assert!(pool.log_use().0 <= log);
+    }
+    let len = file.len();
+    let bytes = contents(&pool, "/file");
+    drop(file);
+    pool.close().unwrap();
+    let pool = Pool::load(&path).unwrap();
+    assert_eq!(pool.open("/file").unwrap().len(), len);
+    assert_eq!(contents(&pool, "/file"), bytes);
+}
+
+#[test]
+fn a_pool_grows_while_it_is_used_and_is_as_large_when_it_is_opened() {
+    let dir = scratch();
+    let path = dir.path().join("pool");
+    let pool = PoolOptions::new().format(&path, 17 * MIB).unwrap();
+    let before = pool.stats();
+    assert!(pool.create("/large").unwrap().allocate(0..20 * MIB).try_now().is_err());
+    let file = pool.open("/large").unwrap();
+    let pinned = {
+        file.write_at(0, &[3; 4096]).unwrap();
+        file.pin(0..4096, Access::Read).wait().unwrap()
+    };
+    pool.grow(64 * MIB).unwrap();
+    assert_eq!(pool.stats().total - before.total, 47 * MIB);
+    file.allocate(0..40 * MIB).try_now().unwrap();
+    drop(pinned);
+    drop(file);
+    pool.close().unwrap();
+    let pool = Pool::load(&path).unwrap();
+    assert_eq!(pool.stats().total, 64 * MIB);
+    assert_eq!(pool.open("/large").unwrap().metadata().allocated, 40 * MIB);
+}

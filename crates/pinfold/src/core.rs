@@ -3,13 +3,13 @@
 //! The keeper works on it while the pool is open, and has nothing else: so the last handle of a pool, and not the keeper,
 //! ends the layout area and the claim.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use pinfold_region::Region;
 
 use crate::allocator::Allocator;
+use crate::by_id::ById;
 use crate::error::JournalError;
 use crate::journal::Journal;
 use crate::lock::lock;
@@ -57,7 +57,7 @@ impl Core {
 
 /// Finds nodes by their ids.
 pub(crate) struct Nodes {
-    shards: [Mutex<HashMap<FileId, Weak<Node>>>; SHARDS],
+    shards: [Mutex<ById<Weak<Node>>>; SHARDS],
 }
 
 /// In how many parts the table lies, each with a lock of its own.
@@ -70,20 +70,20 @@ impl Default for Nodes {
 }
 
 impl Nodes {
-    fn shard(&self, id: FileId) -> &Mutex<HashMap<FileId, Weak<Node>>> {
+    fn shard(&self, id: FileId) -> &Mutex<ById<Weak<Node>>> {
         &self.shards[(id.0 % SHARDS as u64) as usize]
     }
 
     pub(crate) fn add(&self, node: &Arc<Node>) {
-        lock(self.shard(node.id)).insert(node.id, Arc::downgrade(node));
+        lock(self.shard(node.id)).insert(node.id.0, Arc::downgrade(node));
     }
 
     pub(crate) fn forget(&self, id: FileId) {
-        lock(self.shard(id)).remove(&id);
+        lock(self.shard(id)).remove(&id.0);
     }
 
     pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
-        lock(self.shard(id)).get(&id)?.upgrade()
+        lock(self.shard(id)).get(&id.0)?.upgrade()
     }
 
     /// Every node there is, in no order, in parts.

@@ -138,6 +138,9 @@ pub enum JournalError {
     /// The medium refused, now or before. What was synced is there; what was not may be lost.
     #[error("the pool takes no more changes, since its medium failed: {0}; close it and look at it with fsck")]
     Failed(Arc<str>),
+    /// The pool was closed: handles that are left can only read.
+    #[error("the pool was closed: open it again")]
+    Closed,
     /// The record of the change would take too much of the log.
     #[error(
         "the change needs a record of {needed} bytes, more than the {most} that the log takes: copy the file anew, so that it has fewer extents"
@@ -158,6 +161,7 @@ impl JournalError {
     pub fn errno(&self) -> i32 {
         let errno = match self {
             Self::Failed(_) => Errno::IO,
+            Self::Closed => Errno::SHUTDOWN,
             Self::TooManyExtents { .. } => Errno::FBIG,
             Self::NoCheckpoint(_) => Errno::NOSPC,
         };

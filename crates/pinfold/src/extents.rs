@@ -6,8 +6,11 @@
 //! Who may     whoever holds the file's map lock. What is put in and what is taken out is the callers' business: see M1
 //!             in [`node`](crate::node).
 
-use std::collections::BTreeMap;
+mod by_place;
+
 use std::ops::Range;
+
+use by_place::ByPlace;
 
 /// What blocks hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +74,7 @@ impl Piece {
 /// The runs of one file, by file block.
 #[derive(Default, Clone, Debug)]
 pub(crate) struct ExtentMap {
-    runs: BTreeMap<u64, Run>,
+    runs: ByPlace,
     blocks: u64,
     filled: Range<u64>,
 }
@@ -80,7 +83,7 @@ impl ExtentMap {
     /// The map of runs that are in order, and do not overlap.
     pub(crate) fn from_runs(runs: Vec<(u64, Run)>) -> Self {
         let blocks = runs.iter().map(|(_, run)| run.len).sum();
-        Self { runs: runs.into_iter().collect(), blocks, filled: 0..0 }
+        Self { runs: ByPlace::from_runs(runs), blocks, filled: 0..0 }
     }
 
     /// How many runs there are.
@@ -104,15 +107,16 @@ impl ExtentMap {
 
     /// The file block after the last one that is no hole.
     pub(crate) fn end(&self) -> u64 {
-        self.runs.last_key_value().map_or(0, |(at, run)| at + run.len)
+        self.runs.last().map_or(0, |(at, run)| at + run.len)
     }
 
     /// The pieces of a range that are runs: what is a hole is passed over.
     fn pieces_there(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + '_ {
-        let first = self.runs.range(..range.start).next_back().filter(|(at, run)| *at + run.len > range.start);
-        let all = first.into_iter().chain(self.runs.range(range.clone()));
+        let first = self.runs.before(range.start).filter(|(at, run)| at + run.len > range.start);
+        let end = range.end;
+        let all = first.into_iter().chain(self.runs.from(range.start).take_while(move |(at, _)| *at < end));
         all.map(move |(at, run)| {
-            let (start, end) = ((*at).max(range.start), (at + run.len).min(range.end));
+            let (start, end) = (at.max(range.start), (at + run.len).min(range.end));
             Piece { at: start, len: end - start, run: Some(run.part(start - at, end - start)) }
         })
     }
@@ -124,19 +128,19 @@ impl ExtentMap {
 
     /// Every run, with its first file block, in order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (u64, Run)> + '_ {
-        self.runs.iter().map(|(at, run)| (*at, *run))
+        self.runs.iter()
     }
 
     /// The piece that begins at `at` and ends at `end` at the latest.
     pub(crate) fn piece(&self, at: u64, end: u64) -> Piece {
-        if let Some((start, run)) = self.runs.range(..=at).next_back()
+        if let Some((start, run)) = self.runs.at_or_before(at)
             && start + run.len > at
         {
             let skip = at - start;
             let len = (run.len - skip).min(end - at);
             return Piece { at, len, run: Some(run.part(skip, len)) };
         }
-        let next = self.runs.range(at..end).next().map_or(end, |(start, _)| *start);
+        let next = self.runs.from(at).next().map_or(end, |(start, _)| start.min(end));
         Piece { at, len: next - at, run: None }
     }
 
@@ -155,7 +159,7 @@ impl ExtentMap {
 
     /// The pool block that holds the file block before `at`.
     pub(crate) fn before(&self, at: u64) -> Option<u64> {
-        let (start, run) = self.runs.range(..at).next_back()?;
+        let (start, run) = self.runs.before(at)?;
         (start + run.len == at).then_some(run.end() - 1)
     }
 
@@ -180,18 +184,18 @@ impl ExtentMap {
     /// Inserts without counting, and makes one run of neighbours that fit (E1).
     fn put(&mut self, mut at: u64, mut run: Run) {
         let fits = |before: &Run, after: &Run| before.end() == after.block && before.state == after.state;
-        if let Some((start, before)) = self.runs.range(..at).next_back()
+        if let Some((start, before)) = self.runs.before(at)
             && start + before.len == at
-            && fits(before, &run)
+            && fits(&before, &run)
         {
-            (at, run) = (*start, Run { len: before.len + run.len, ..*before });
+            (at, run) = (start, Run { len: before.len + run.len, ..before });
         }
-        if let Some(after) = self.runs.get(&(at + run.len))
-            && fits(&run, after)
+        if let Some(after) = self.runs.get(at + run.len)
+            && fits(&run, &after)
         {
             let end = at + run.len;
             run.len += after.len;
-            self.runs.remove(&end);
+            self.runs.remove(end);
         }
         self.runs.insert(at, run);
     }
@@ -200,18 +204,19 @@ impl ExtentMap {
     pub(crate) fn remove(&mut self, range: Range<u64>) -> Vec<(u64, Run)> {
         self.cut(range.start);
         self.cut(range.end);
-        let starts: Vec<u64> = self.runs.range(range).map(|(at, _)| *at).collect();
-        let removed: Vec<_> = starts.into_iter().filter_map(|at| self.runs.remove_entry(&at)).collect();
+        let removed: Vec<_> = self.runs.from(range.start).take_while(|(at, _)| *at < range.end).collect();
+        for (at, _) in &removed {
+            self.runs.remove(*at);
+        }
         self.blocks -= removed.iter().map(|(_, run)| run.len).sum::<u64>();
         removed
     }
 
     /// Makes `at` a place where a run begins, if it is inside one. The caller makes E1 hold again.
     fn cut(&mut self, at: u64) {
-        let Some((start, run)) = self.runs.range_mut(..at).next_back() else { return };
-        let (start, whole) = (*start, *run);
+        let Some((start, whole)) = self.runs.before(at) else { return };
         if start + whole.len > at {
-            run.len = at - start;
+            self.runs.insert(start, whole.part(0, at - start));
             self.runs.insert(at, whole.part(at - start, start + whole.len - at));
         }
     }
@@ -247,7 +252,7 @@ impl ExtentMap {
         if self.filled.end > from {
             self.filled = self.filled.start.min(from.saturating_add_signed(by.min(0)))..u64::MAX;
         }
-        let moved = self.runs.split_off(&from);
+        let moved = self.runs.split_off(from);
         for (at, run) in moved {
             self.put(at.checked_add_signed(by).expect("shifts stay in the file"), run);
         }

@@ -325,7 +325,7 @@ impl Shared {
         self.allocator.reap();
         let reached = !self.area.pins().is_empty() || self.allocator.busy().stats() != Default::default();
         self.journal.change_superblock(self.core(), |superblock| superblock.area_needed = reached)?;
-        self.journal.fail("it was closed");
+        self.journal.close();
         Ok(())
     }
 }

@@ -51,6 +51,7 @@
 
 mod allocation;
 mod allocator;
+mod by_id;
 mod change;
 mod changes;
 mod copy;

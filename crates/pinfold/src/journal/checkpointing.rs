@@ -27,10 +27,7 @@ impl Journal {
         let mut signals = lock(&live.signals);
         signals.checkpoints += 1;
         signals.checkpoint_wanted = false;
-        signals.last_failure = match &taken {
-            Ok(()) => None,
-            Err(error) => Some(error.to_string().into()),
-        };
+        signals.last_failure = taken.as_ref().err().cloned();
         live.changed.notify_all();
         taken
     }

@@ -65,7 +65,7 @@ struct Live {
     flushing: Mutex<()>,
     /// Locked for a whole checkpoint: there is one at a time.
     medium: Mutex<OnMedium>,
-    failed: OnceLock<Arc<str>>,
+    failed: OnceLock<JournalError>,
     signals: Mutex<Signals>,
     changed: Condvar,
 }
@@ -95,7 +95,7 @@ struct Signals {
     checkpoint_wanted: bool,
     /// How many checkpoints have ended, and how the last one did.
     checkpoints: u64,
-    last_failure: Option<Arc<str>>,
+    last_failure: Option<JournalError>,
     /// The pool goes.
     over: bool,
 }
@@ -192,6 +192,11 @@ impl Journal {
             None => JournalError::Failed(why.into()),
             Some(live) => live.fail(why),
         }
+    }
+
+    /// The pool was closed, in good order.
+    pub(crate) fn close(&self) {
+        self.live.iter().for_each(|live| drop(live.end_with(JournalError::Closed)));
     }
 
     /// Whether nothing can be changed any more.
@@ -295,8 +300,8 @@ impl Live {
         let waits = |signals: &mut Signals| signals.checkpoints == seen && !signals.over;
         let signals = self.changed.wait_while(signals, waits).unwrap_or_else(std::sync::PoisonError::into_inner);
         match &signals.last_failure {
-            Some(why) => Err(JournalError::Failed(Arc::clone(why))),
-            None if signals.over => Err(JournalError::Failed("the pool is closed".into())),
+            Some(why) => Err(why.clone()),
+            None if signals.over => Err(JournalError::Closed),
             None => Ok(()),
         }
     }
@@ -346,18 +351,23 @@ impl Live {
 
     fn check(&self) -> Result<(), JournalError> {
         match self.failed.get() {
-            Some(why) => Err(JournalError::Failed(Arc::clone(why))),
+            Some(why) => Err(why.clone()),
             None => Ok(()),
         }
     }
 
     fn fail(&self, why: &str) -> JournalError {
-        let why = self.failed.get_or_init(|| why.into());
+        self.end_with(JournalError::Failed(why.into()))
+    }
+
+    /// Nothing is changed from here on; the first reason counts.
+    fn end_with(&self, why: JournalError) -> JournalError {
+        let why = self.failed.get_or_init(|| why);
         let mut signals = lock(&self.signals);
-        signals.last_failure = Some(Arc::clone(why));
+        signals.last_failure = Some(why.clone());
         signals.checkpoints += 1;
         self.changed.notify_all();
-        JournalError::Failed(Arc::clone(why))
+        why.clone()
     }
 
     /// Sleeps until a checkpoint is wanted, the pool goes, or `interval` has passed. What it is.

@@ -7,10 +7,11 @@ use std::sync::{Arc, RwLock};
 
 use pinfold_layout::{BusyExtents, Extent};
 
+use crate::by_id::ById;
 use crate::core::Nodes;
 use crate::error::PoolError;
 use crate::lock::lock;
-use crate::medium::image::{ById, FileImage, Image, KindImage, NodeImage, ROOT};
+use crate::medium::image::{FileImage, Image, KindImage, NodeImage, ROOT};
 use crate::medium::superblock::Superblock;
 use crate::names::Directory;
 use crate::node::{FileBody, FileId, FileMap, Kind, Name, Node};
@@ -130,7 +131,7 @@ fn build_nodes(images: ById<NodeImage>) -> (ById<Arc<Node>>, Names) {
     for (id, NodeImage { modified, kind }) in images {
         let kind = match kind {
             KindImage::Directory(entries) => {
-                names.push((id, entries.into_iter().map(|(name, node)| (name.into(), node)).collect()));
+                names.push((id, entries.into_iter().map(|(name, node)| (name, node)).collect()));
                 Kind::Directory(Directory::default())
             }
             KindImage::Symlink(target) => Kind::Symlink(target),

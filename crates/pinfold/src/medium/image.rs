@@ -8,42 +8,22 @@
 //!             I2: every name leads to a node, and stands in a directory.
 //! Who calls   whoever opens a pool, or looks at one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
-use super::checkpoint::{Item, Stream, Unreadable};
+use super::checkpoint::{Item, Names, Stream, Unreadable};
 use super::codec::{Garbled, Reader};
 use super::log::replay;
 use super::record::{Entry, Made, Record};
 use super::source::Source;
 use super::superblock::{NoSuperblock, Superblock};
+use crate::by_id::ById;
 use crate::extents::{ExtentMap, Run, State};
 use crate::units::FILE_BYTES_MAX;
 
 /// The id of the root directory.
 pub(crate) const ROOT: u64 = 1;
-
-/// Ids are numbers in a row: multiplying spreads them enough.
-#[derive(Default, Clone, Copy)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-}
-
-/// A map by ids.
-pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// All nodes of a pool.
 #[derive(Debug, Default)]
@@ -75,7 +55,7 @@ pub(crate) struct NodeImage {
 #[derive(Debug)]
 pub(crate) enum KindImage {
     File(FileImage),
-    Directory(BTreeMap<Box<[u8]>, u64>),
+    Directory(BTreeMap<Arc<[u8]>, u64>),
     Symlink(Box<[u8]>),
 }
 
@@ -157,8 +137,6 @@ impl Image {
                     (node, NodeImage { modified, kind: KindImage::Symlink(target.into()) })
                 }
                 Item::Names { dir, names } => {
-                    let names = names.map(|read| read.map(|(name, node)| (name.into(), node)));
-                    let names: BTreeMap<Box<[u8]>, u64> = names.collect::<Result<_, Garbled>>()?;
                     self.add_names(dir, names)?;
                     continue;
                 }
@@ -171,10 +149,13 @@ impl Image {
         Ok(())
     }
 
-    fn add_names(&mut self, dir: u64, mut names: BTreeMap<Box<[u8]>, u64>) -> Result<(), NoImage> {
+    fn add_names(&mut self, dir: u64, names: Names<'_>) -> Result<(), NoImage> {
         match self.nodes.get_mut(&dir).map(|node| &mut node.kind) {
             Some(KindImage::Directory(entries)) => {
-                entries.append(&mut names);
+                for read in names {
+                    let (name, node) = read?;
+                    entries.insert(name.into(), node);
+                }
                 Ok(())
             }
             _ => damaged(format!("a checkpoint has names in node {dir}, which is no directory")),
@@ -234,7 +215,7 @@ impl Image {
         self.absent.insert(node);
     }
 
-    fn directory(&mut self, dir: u64, time: u64) -> Option<&mut BTreeMap<Box<[u8]>, u64>> {
+    fn directory(&mut self, dir: u64, time: u64) -> Option<&mut BTreeMap<Arc<[u8]>, u64>> {
         if !self.nodes.contains_key(&dir) {
             self.note_absent(dir);
         }

@@ -142,6 +142,11 @@ struct Hands {
     holder: Option<Arc<Holder>>,
     region: Option<std::fs::File>,
     kept: String,
+    /// A lasting pool that the child owns, and what it has of it.
+    pool: Option<Pool>,
+    files: Vec<File>,
+    pinned: Vec<pinfold::Pinned>,
+    reservations: Vec<pinfold::Reservation>,
 }
 
 impl Hands {
@@ -174,6 +179,34 @@ impl Hands {
                 self.region.as_ref().ok_or("no region")?.read_exact_at(&mut bytes, number(1))?;
                 return Ok(bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string());
             }
+            "own" => self.pool = Some(Pool::load(words[1])?),
+            _ => return self.obey_as_owner(&words),
+        }
+        Ok("done".to_owned())
+    }
+
+    /// What is done with a lasting pool.
+    fn obey_as_owner(&mut self, words: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+        let pool = self.pool.as_ref().ok_or("no pool")?;
+        let number = |index: usize| words[index].parse::<u64>().expect("a number");
+        match words[0] {
+            // write PATH LEN BYTE
+            "write" => pool.open_or_create(words[1])?.write_at(0, &vec![number(3) as u8; number(2) as usize])?,
+            "sync" => pool.sync()?,
+            "sync-file" => pool.open(words[1])?.sync()?,
+            // device-pin PATH START END, and the file stays open
+            "device-pin" => {
+                let file = pool.open(words[1])?;
+                self.pinned.push(file.pin(number(2)..number(3), Access::Write).wait()?);
+                self.files.push(file);
+            }
+            "reserve-and-pin" => {
+                let reservation = pool.reserve(number(1)).try_now()?;
+                self.pinned.push(reservation.pin(0..number(1)).wait()?);
+                self.reservations.push(reservation);
+            }
+            "unlink" => pool.unlink(words[1])?,
+            "cut-detached" => pool.open(words[1])?.truncate(number(2)).detach().wait()?,
             other => panic!("what is {other}?"),
         }
         Ok("done".to_owned())

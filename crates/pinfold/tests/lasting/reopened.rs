@@ -2,18 +2,8 @@
 
 use pinfold::{Access, Pool, PoolOptions, Publish, Rename};
 
-const MIB: u64 = 1 << 20;
-
-fn scratch() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
-}
-
-fn contents(pool: &Pool, path: &str) -> Vec<u8> {
-    let file = pool.open(path).unwrap();
-    let mut bytes = vec![0; file.len() as usize];
-    assert_eq!(file.read_at(0, &mut bytes).unwrap(), bytes.len());
-    bytes
-}
+use crate::common::MIB;
+use crate::{contents, scratch};
 
 fn fill(pool: &Pool) {
     pool.create_dir("/a").unwrap();

@@ -29,7 +29,7 @@ use crate::file::evict;
 use crate::journal::{Journal, Keeper, spare};
 use crate::lock::lock;
 use crate::medium::image::{Image, NoImage};
-use crate::medium::superblock::{NoSuperblock, POOL_BYTES_MAX, POOL_BYTES_MIN, SUPERBLOCKS, Superblock};
+use crate::medium::superblock::{LOG_START, NoSuperblock, POOL_BYTES_MAX, POOL_BYTES_MIN, SUPERBLOCKS, Superblock};
 use crate::pool::{Pool, PoolOptions, Shared};
 use crate::sync::Room;
 use crate::token::this_boot;
@@ -389,6 +389,10 @@ fn region_options(len: u64) -> RegionOptions {
 fn write_first(region: &Region, superblock: &Superblock) -> Result<(), PoolError> {
     region.allocate(0..superblock.block.offset(superblock.first_block()))?;
     let bytes = superblock.to_bytes();
+    // Written once, the log is changed in place from here on: a file system underneath has nothing to note then.
+    let log = LOG_START..LOG_START + superblock.log_len;
+    region.zero(log.clone()).map_err(PoolError::Access)?;
+    region.flush(log)?;
     let durable = |place: std::ops::Range<u64>| -> Result<(), PoolError> {
         region.flush(place)?;
         Ok(region.fence()?)

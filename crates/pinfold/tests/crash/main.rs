@@ -91,7 +91,7 @@ fn survives(durability: Durability, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn g9_what_was_synced_survives_where_pages_are_written_at_will() {
-    survives(Durability::PageCache, 0..6);
+    survives(Durability::PageCache, 0..4);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn g9_what_was_synced_survives_where_cache_lines_are_written_at_will() {
         eprintln!("skipped: this processor has no instruction that writes cache lines back");
         return;
     };
-    survives(lines, 100..104);
+    survives(lines, 100..103);
 }
 
 /// What a region on persistent memory reports here.

@@ -74,7 +74,7 @@ pub fn comparisons() -> impl Iterator<Item = &'static Comparison> {
     rows::ALL.into_iter().flatten()
 }
 
-/// Measures, and says through `progress` how far it is. Takes about half a minute; with [`Options::smoke`], seconds.
+/// Measures, and says through `progress` how far it is. Takes some minutes, most of them for a pool with a million files; with [`Options::smoke`], seconds.
 ///
 /// # Errors
 /// [`BenchError`]: nothing was measured then. What cannot be measured on this machine is [`Outcome::Skipped`].

@@ -18,6 +18,11 @@ impl Scale {
     pub(crate) const FULL: Self = Self { rounds: 201, shrink: 1 };
     pub(crate) const SMOKE: Self = Self { rounds: 3, shrink: 1000 };
 
+    /// The same with so many rounds at most, for what takes long.
+    pub(crate) fn few(self, rounds: usize) -> Self {
+        Self { rounds: self.rounds.min(rounds), ..self }
+    }
+
     /// `count`, or as much of it as this scale wants.
     pub(crate) fn of(self, count: usize) -> usize {
         (count / self.shrink).max(2)

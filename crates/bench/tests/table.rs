@@ -94,10 +94,16 @@ fn row_9_compares_a_short_life_with_one_on_tmpfs() {
 }
 
 #[test]
+fn rows_10_and_12_compare_pools_with_many_files() {
+    check_row(10, 1, !has_tmpfs());
+    check_row(12, 1, !has_tmpfs());
+}
+
+#[test]
 fn a_row_that_is_not_there_is_refused_and_the_others_are_named() {
-    let error = run(&Options { rows: Some(vec![1, 12]), smoke: true, ..Options::default() }, |_| ()).unwrap_err();
-    assert!(matches!(error, BenchError::NoSuchRow { asked: 12 }));
-    assert!(error.to_string().starts_with("there is no row 12: take one of 1, 2, 3"), "{error}");
+    let error = run(&Options { rows: Some(vec![1, 13]), smoke: true, ..Options::default() }, |_| ()).unwrap_err();
+    assert!(matches!(error, BenchError::NoSuchRow { asked: 13 }));
+    assert!(error.to_string().starts_with("there is no row 13: take one of 1, 2, 3"), "{error}");
     assert_eq!(error.errno(), rustix::io::Errno::INVAL.raw_os_error());
 }
 

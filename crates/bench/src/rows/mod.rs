@@ -4,6 +4,7 @@ mod area;
 mod break_alone;
 mod copies;
 mod device_reads;
+mod lasting;
 mod pins;
 mod raw_ring;
 mod short_lives;
@@ -12,7 +13,7 @@ mod wake;
 use crate::report::Comparison;
 
 /// All of them, in the order of the table.
-pub(crate) const ALL: [&[Comparison]; 9] = [
+pub(crate) const ALL: [&[Comparison]; 12] = [
     &pins::ROW_1,
     &pins::ROW_2,
     &break_alone::ROW_3,
@@ -22,4 +23,7 @@ pub(crate) const ALL: [&[Comparison]; 9] = [
     &copies::ROW_7,
     &copies::ROW_8,
     &short_lives::ROW_9,
+    &lasting::ROW_10,
+    &lasting::ROW_11,
+    &lasting::ROW_12,
 ];

@@ -71,7 +71,7 @@ impl Image {
         let file = region.file().ok_or(io::ErrorKind::Unsupported)?;
         let mut run = Run { start: 0, pages: Vec::new() };
         for (index, page) in self.pages.present() {
-            if index != run.start + run.pages.len() || run.pages.len() == RUN_MAX {
+            if index != run.start + run.pages.len() {
                 run.write(file)?;
                 run = Run { start: index, pages: run.pages };
                 run.pages.clear();
@@ -91,9 +91,6 @@ pub(crate) fn memfd(len: u64) -> io::Result<Region> {
     };
     Region::memfd(len).map_err(named)
 }
-
-/// The most pages that go into one system call (the kernel's `IOV_MAX`).
-const RUN_MAX: usize = 1024;
 
 /// Pages that follow one another.
 struct Run<'p> {

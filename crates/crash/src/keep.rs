@@ -12,9 +12,9 @@ pub enum Keep {
     Nothing,
     /// Everything: the memory as it was.
     Everything,
-    /// Only what was stored since the cut before this one (of the same medium). If there was none, everything.
+    /// Only what differs in memory from the cut before this one (of the same medium). If there was none, everything.
     Newest,
-    /// All but what was stored since the cut before this one.
+    /// All but that.
     Older,
     /// One page or line, drawn by the seed.
     One(u64),

@@ -27,8 +27,7 @@ fn run(durability: Durability, mistake: Mistake, prepare: impl FnOnce(&Medium)) 
     // A log whose medium fails stops there.
     let _ = append(&region, mistake, RECORDS, &acknowledged);
     cuts.lock().unwrap().push((acknowledged.load(SeqCst), medium.cut().unwrap()));
-    let cuts = std::mem::take(&mut *cuts.lock().unwrap());
-    cuts
+    std::mem::take(&mut *cuts.lock().unwrap())
 }
 
 fn append(

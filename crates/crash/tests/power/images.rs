@@ -209,6 +209,14 @@ fn newest_of_a_page_that_was_durable_at_the_last_cut() {
     store(&region, 0, &[2]);
     let cut = medium.cut().unwrap();
     assert_eq!([byte(&cut, Keep::Newest, 0), byte(&cut, Keep::Older, 0)], [2, 1]);
+
+    region.flush(0..1).unwrap();
+    medium.cut().unwrap();
+    store(&region, 0, &[3]);
+    region.flush(0..1).unwrap();
+    store(&region, 0, &[2]);
+    let cut = medium.cut().unwrap();
+    assert_eq!([byte(&cut, Keep::Newest, 0), byte(&cut, Keep::Older, 0)], [3, 2], "it is as it was at the cut before");
 }
 
 #[test]

@@ -25,6 +25,21 @@ pub(crate) enum Command {
     /// What the demo starts as its second process.
     #[command(hide = true)]
     DemoGuest,
+    /// What it starts as the owner of a pool in a file.
+    #[command(hide = true)]
+    DemoOwner(DemoOwner),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoOwner {
+    /// The pool.
+    pub(crate) pool: PathBuf,
+    /// What it brings in.
+    pub(crate) source: PathBuf,
+    /// How much, in bytes.
+    pub(crate) load: u64,
+    /// How often it brings more.
+    pub(crate) rounds: u64,
 }
 
 #[derive(Args, Debug)]

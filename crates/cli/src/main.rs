@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Torture(asked) => torture::torture(&asked),
         Command::Bench(asked) => bench::bench(&asked),
         Command::DemoGuest => demo::guest::guest(),
+        Command::DemoOwner(asked) => demo::owner::owner(&asked),
     };
     let status = ended.unwrap_or_else(|why| {
         eprintln!("pinfold: {why}");

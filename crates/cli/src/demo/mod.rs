@@ -14,6 +14,7 @@ mod heir;
 mod invited;
 mod json;
 mod message;
+pub(crate) mod owner;
 mod socket;
 mod source;
 mod stage;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// What the numbers of the checks stand for.
 pub(crate) const GUARANTEES: &str = "\
 G1 no block is used again under DMA; G2 no lost wake-up; G3 no starvation; G5 nobody outside of the range is delayed; G7 \
-every wait and every missing block is explained; G8 holders may die; G10 no old data is seen.";
+every wait and every missing block is explained; G8 holders may die; G9 what was synced is there; G10 no old data is seen.";
 
 /// One act.
 pub(crate) struct Act {

@@ -36,7 +36,11 @@ fn run(seed: u64, operations: usize, durability: Durability, lie: Option<fn(&Cal
     let instants = Arc::new(Mutex::new(Vec::new()));
     let (gathered, under_way) = (Arc::clone(&instants), Arc::new(Mutex::new((0, History::default()))));
     let progress = Arc::clone(&under_way);
-    medium.on_boundary(move |medium, _| {
+    medium.on_boundary(move |medium, boundary| {
+        // The kernel writes pages, and a cache lines, when they like.
+        if boundary.number % 5 == 4 {
+            medium.evict(Keep::Mix(seed)).unwrap();
+        }
         let (now, history) = progress.lock().unwrap().clone();
         gathered.lock().unwrap().push(Instant { cut: medium.cut().unwrap(), now, history });
     });

@@ -22,11 +22,11 @@ use crate::status::{CannotRun, doing};
 const SHARED: &str = "/shared";
 
 /// How long the second process's transfers should take at least, and how often it may fill the file.
-const TAKES: Duration = Duration::from_millis(500);
+pub(super) const TAKES: Duration = Duration::from_millis(500);
 const ROUNDS: RangeInclusive<f64> = 4.0..=16.0;
 
 /// When the demo gives up waiting for the ring of the dead.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// What goes on writing when the second process is dead.
 enum Writes {
@@ -74,7 +74,6 @@ pub(crate) fn kill(stage: &Stage) -> Result<Act, CannotRun> {
 
 /// Has the second process start its transfers.
 fn start(stage: &Stage, act: &mut Act, guest: &Invited, file: &File, locks: &TempDir) -> Result<Writes, CannotRun> {
-    let rounds = TAKES.as_secs_f64() / stage.load_takes.as_secs_f64().max(1e-3);
     let token = file.layout_token()?;
     let engine = match &stage.device {
         Device::Ring(_) => Engine::RingWithLockIn(locks.path().to_owned()),
@@ -85,7 +84,7 @@ fn start(stage: &Stage, act: &mut Act, guest: &Invited, file: &File, locks: &Tem
         cell: token.cell,
         blocks: 0..file.len() / stage.pool.block_size(),
         region: stage.pool.region().len(),
-        rounds: rounds.clamp(*ROUNDS.start(), *ROUNDS.end()) as u64,
+        rounds: rounds(TAKES, stage.load_takes),
         engine,
     };
     let transfers = guest.bring(stage, file, &order)?;
@@ -219,8 +218,14 @@ impl Marks {
     }
 }
 
-/// A directory for the lock of the second process's ring, wherever one may be made.
-fn scratch() -> Result<TempDir, CannotRun> {
+/// How often a load has to be moved, so that it takes that long.
+pub(super) fn rounds(wanted: Duration, load_takes: Duration) -> u64 {
+    let rounds = wanted.as_secs_f64() / load_takes.as_secs_f64().max(1e-3);
+    rounds.clamp(*ROUNDS.start(), *ROUNDS.end()) as u64
+}
+
+/// A directory for what the second process leaves, wherever one may be made.
+pub(super) fn scratch() -> Result<TempDir, CannotRun> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(Into::into);
     let usual = [std::env::temp_dir(), "/dev/shm".into(), "/var/tmp".into(), ".".into()];
     let mut refused = None;
@@ -231,5 +236,5 @@ fn scratch() -> Result<TempDir, CannotRun> {
         }
     }
     let why = refused.map_or(String::new(), |error| error.to_string());
-    Err(doing("no directory can be written to, for the lock of a ring")(why))
+    Err(doing("no directory can be written to")(why))
 }

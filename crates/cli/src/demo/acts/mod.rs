@@ -3,6 +3,7 @@
 mod arrive;
 mod kill;
 mod punch;
+mod survive;
 mod truncate;
 mod unlink;
 
@@ -27,7 +28,8 @@ const LOOKS: usize = 64;
 pub(crate) type Play = fn(&Stage) -> Result<Act, CannotRun>;
 
 /// In their order. The first brings [`KEPT`].
-pub(crate) const ALL: [Play; 5] = [arrive::arrive, truncate::truncate, punch::punch, unlink::unlink, kill::kill];
+pub(crate) const ALL: [Play; 6] =
+    [arrive::arrive, truncate::truncate, punch::punch, unlink::unlink, kill::kill, survive::survive];
 
 /// Brings [`KEPT`] without a word.
 pub(crate) fn keep(stage: &Stage) -> Result<(), CannotRun> {

@@ -1,11 +1,12 @@
 //! A process that owns a pool in a file: it brings the source in, syncs, starts more transfers, and is killed.
 
 use std::io::{BufRead, Write, stdin, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use pinfold::{Access, File, Pool, PoolOptions, Reservation, live_dir_of};
-use pinfold_dma::{InFlight, Request, Uring, UringOptions};
+use pinfold::{Access, Pool, PoolOptions, Rename, Reservation, live_dir_of};
+use pinfold_dma::UringOptions;
 
+use super::device::{Device, Transfers};
 use super::source::{SECTOR, Source};
 use crate::cli;
 use crate::status::{CannotRun, Status, doing};
@@ -18,7 +19,7 @@ const BEFORE: &str = "/before";
 pub(crate) const SAYS: [&str; 2] = ["synced", "in flight"];
 
 /// Where the locks of its rings lie.
-pub(crate) fn rings(pool: &std::path::Path) -> PathBuf {
+pub(crate) fn rings(pool: &Path) -> PathBuf {
     live_dir_of(pool).join("rings")
 }
 
@@ -26,49 +27,53 @@ pub(crate) fn rings(pool: &std::path::Path) -> PathBuf {
 pub(crate) fn owner(asked: &cli::DemoOwner) -> Result<Status, CannotRun> {
     let source = Source::open(&asked.source)?;
     let pool = PoolOptions::new().open(&asked.pool)?;
-    let rings = rings(&asked.pool);
-    std::fs::create_dir_all(&rings).map_err(doing(rings.display()))?;
-    let ring = UringOptions::new().depth(1024).lock_dir(&rings).create()?;
-    bring_and_sync(&pool, &ring, &source, asked.load)?;
+    let device = device(&source, &rings(&asked.pool))?;
+    bring_and_sync(&pool, &device, &source, asked.load)?;
     say(SAYS[0])?;
     let reservation = pool.reserve(asked.load).try_now()?;
-    let _transfers = start(&ring, &source, &reservation, asked)?;
+    let _transfers = start(&device, &source, &reservation, asked)?;
     say(SAYS[1])?;
     // Until it is killed, or whoever started it is gone.
     stdin().lock().lines().for_each(drop);
     Ok(Status::Held)
 }
 
-fn bring_and_sync(pool: &Pool, ring: &Uring, source: &Source, len: u64) -> Result<(), CannotRun> {
-    let file: File = pool.create(BEFORE)?;
-    file.allocate(0..len).try_now()?;
-    let requests = source.pieces(0, 0, len).into_iter().map(|piece| {
-        let pinned = file.pin(piece.to..piece.to + piece.len, Access::Write).wait()?;
-        Ok((Request::read(&source.device, piece.from), pinned))
-    });
-    let requests = requests.collect::<Result<Vec<_>, CannotRun>>()?;
-    for one in ring.submit_all(requests) {
-        drop(one.map_err(|refused| CannotRun(refused.to_string()))?.wait()?.whole()?);
+/// A ring with its lock beside the pool, or what stands in for it.
+fn device(source: &Source, rings: &Path) -> Result<Device, CannotRun> {
+    std::fs::create_dir_all(rings).map_err(doing(rings.display()))?;
+    let ring = source.direct.then(|| UringOptions::new().depth(1024).lock_dir(rings).create());
+    match ring {
+        Some(Ok(ring)) => Ok(Device::Ring(ring)),
+        Some(Err(_)) | None => Device::stand_in(),
     }
+}
+
+fn bring_and_sync(pool: &Pool, device: &Device, source: &Source, len: u64) -> Result<(), CannotRun> {
+    let file = pool.create(BEFORE)?;
+    file.allocate(0..len).try_now()?;
+    let pieces = source.pieces(0, 0, len).into_iter();
+    let pinned = pieces.map(|piece| {
+        let pinned = file.pin(piece.to..piece.to + piece.len, Access::Write).wait()?;
+        Ok((piece, pinned))
+    });
+    device.start(source, pinned.collect::<Result<_, CannotRun>>()?)?.land(|_, _| ())?;
     file.sync()?;
-    Ok(pool.rename(BEFORE, SYNCED, pinfold::Rename::NoReplace)?)
+    Ok(pool.rename(BEFORE, SYNCED, Rename::NoReplace)?)
 }
 
 /// Transfers into all of a reservation, round after round.
-fn start(
-    ring: &Uring,
+fn start<'d>(
+    device: &'d Device,
     source: &Source,
     reservation: &Reservation,
     asked: &cli::DemoOwner,
-) -> Result<Vec<InFlight>, CannotRun> {
-    let mut requests = Vec::new();
-    for round in 0..asked.rounds {
-        for piece in source.pieces(round * SECTOR, 0, asked.load) {
-            let pinned = reservation.pin(piece.to..piece.to + piece.len).wait()?;
-            requests.push((Request::read(&source.device, piece.from), pinned));
-        }
-    }
-    ring.submit_all(requests).into_iter().map(|one| one.map_err(|refused| CannotRun(refused.to_string()))).collect()
+) -> Result<Transfers<'d>, CannotRun> {
+    let pieces = (0..asked.rounds).flat_map(|round| source.pieces(round * SECTOR, 0, asked.load));
+    let pinned = pieces.map(|piece| {
+        let pinned = reservation.pin(piece.to..piece.to + piece.len).wait()?;
+        Ok((piece, pinned))
+    });
+    device.start(source, pinned.collect::<Result<_, CannotRun>>()?)
 }
 
 fn say(what: &str) -> Result<(), CannotRun> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use pinfold::{File, Pool, PoolOptions, Until};
+use pinfold::{File, OperatorDecision, Pool, PoolOptions, Until};
 use pinfold_dma::RingLock;
 
 use super::super::expect::{Bytes, compare, write};
@@ -17,7 +17,7 @@ use super::{after, holder};
 use crate::status::{CannotRun, doing};
 
 /// What is brought in: little, since it may lie on a disk.
-const LOAD_MAX: u64 = 8 << 20;
+const LOAD_MAX: u64 = 2 << 20;
 
 /// Who gets all that is free.
 const NEXT: &str = "/next";
@@ -34,13 +34,10 @@ pub(crate) fn survive(stage: &Stage) -> Result<Act, CannotRun> {
 
     let lived = Instant::now();
     let mut owner = Owner::start(stage, &path, load)?;
-    if let Some(why) = owner.says(SAYS[0])? {
-        act.now(format!("no ring here: {why}"));
-        return Ok(act);
-    }
+    owner.says(SAYS[0])?;
     act.now(format!("process {} has brought {} into {SYNCED}, and synced it", owner.pid(), bytes(load)));
     owner.says(SAYS[1])?;
-    act.now("its ring writes into a reservation, which has no name");
+    act.now("its device writes into a reservation, which has no name");
     let killed = Instant::now();
     owner.kill()?;
     let reaped = Instant::now();
@@ -77,21 +74,42 @@ fn until_quiet(act: &mut Act, stage: &Stage, pool: &Pool, path: &Path, reaped: I
     }
     let next = fill(stage, pool, stats.free)?;
     act.now(format!("{NEXT} gets all that is free, {}", bytes(stats.free)));
-    for lock in RingLock::all_in(rings(path))? {
-        let proof = lock.wait(Until::after(GONE_AFTER))?;
-        let released = pool.release(&proof)?;
-        let gone = Instant::now();
-        act.at(gone, format!("its ring is gone, {} after the death: {released} pins are released", after(reaped, gone)));
-        act.lasted("the pins of the dead", Lasts::Quarantine, reaped, gone);
-        act.check("G8", "the proof released all of its pins", released == quarantine.len());
-        lock.remove(&proof)?;
-    }
+    let released = release(&mut *act, pool, path)?;
+    let gone = Instant::now();
+    act.at(gone, format!("{released} pins are released, {} after the death", after(reaped, gone)));
+    act.lasted("the pins of the dead", Lasts::Quarantine, reaped, gone);
+    act.check("G8", "all of its pins were released", released == quarantine.len());
     let compared = compare(&next, &stage.source, &[(next.len(), Bytes::Inverted(0))])?;
     act.check("G1", format!("nothing that the dead ring wrote hit {NEXT}: {compared}"), compared.is_right());
     // What it freed comes back once that is durable.
     pool.sync()?;
     act.check("G9", "all blocks add up", pool.stats().quarantined == 0 && pool.stats().free == stats.quarantined);
     Ok(())
+}
+
+/// Lets the pins of the dead go, by the proof that its ring is gone. How many there were.
+fn release(act: &mut Act, pool: &Pool, path: &Path) -> Result<usize, CannotRun> {
+    let locks = RingLock::all_in(rings(path))?;
+    if locks.is_empty() {
+        // What stood in for the ring was a thread of the process that is dead.
+        act.now("there is no ring to ask: a person decides");
+        let decision = |pin: pinfold::PinInfo| OperatorDecision {
+            pin: pin.id,
+            operator: "the demo".to_owned(),
+            reason: "the device was a thread of the dead process".to_owned(),
+        };
+        let pins = pool.quarantine();
+        pins.iter().cloned().try_for_each(|pin| pool.release_by_operator(&decision(pin)).map(drop))?;
+        return Ok(pins.len());
+    }
+    let mut released = 0;
+    for lock in locks {
+        let proof = lock.wait(Until::after(GONE_AFTER))?;
+        act.now(format!("{} is gone, and its DMA with it", lock.name()));
+        released += pool.release(&proof)?;
+        lock.remove(&proof)?;
+    }
+    Ok(released)
 }
 
 /// A file on so many free bytes, full of what no transfer writes.
@@ -115,7 +133,7 @@ impl Owner {
         let mut command = Command::new(program);
         command.arg("demo-owner").arg(pool).arg(&stage.source.path).arg(load.to_string());
         command.arg(rounds(TAKES, takes).to_string());
-        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = started.map_err(doing("cannot start a second process"))?;
         let said = process.stdout.take().ok_or_else(|| CannotRun("the second process says nothing".to_owned()))?;
         Ok(Self { process, said: BufReader::new(said) })
@@ -125,11 +143,14 @@ impl Owner {
         self.process.id()
     }
 
-    /// Waits for what it is to say; why it does not.
-    fn says(&mut self, what: &str) -> Result<Option<String>, CannotRun> {
+    /// Waits for what it is to say.
+    fn says(&mut self, what: &str) -> Result<(), CannotRun> {
         let mut line = String::new();
         self.said.read_line(&mut line).map_err(doing("cannot hear the second process"))?;
-        Ok((line.trim() != what).then(|| format!("the second process ended with {:?}", line.trim())))
+        match line.trim() == what {
+            true => Ok(()),
+            false => Err(CannotRun("the second process could not do its part".to_owned())),
+        }
     }
 
     fn kill(&mut self) -> Result<(), CannotRun> {

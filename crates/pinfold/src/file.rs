@@ -13,7 +13,7 @@ use pinfold_layout::{Access, AreaError, Effect, Extent, Layout, Policy, Until};
 use crate::error::JournalError;
 use crate::extents::Piece;
 use crate::journal::Prepared;
-use crate::lock::{lock, read};
+use crate::lock::{lock, read, write};
 use crate::medium::record::Entry;
 use crate::node::{FileBody, FileId, Metadata, Node};
 use crate::pinning::{Pinning, Want};
@@ -244,7 +244,11 @@ fn detach_all(
         None => pool.area.layout(node.id.0)?,
     };
     let mut brk = pool.area.break_layout(&[(&layout, 0..u64::MAX)], Policy::Detach, Effect::Frees)?;
-    record.commit(&pool.region, brk.drain(Until::done())?, || body.take_all(node.id));
+    let idle = brk.drain(Until::done())?;
+    // Before the log's end is locked, as everywhere.
+    let mut map = write(&body.map);
+    record.commit(&pool.region, idle, || map.take_all(node.id));
+    drop(map);
     pool.allocator.reap();
     Ok(())
 }

@@ -107,7 +107,7 @@ impl PoolOptions {
         self.open_region(region, Some(&beside))
     }
 
-    /// As [`PoolOptions::format`], in memory that the caller has opened. Without `live_dir`, pins end with the process.
+    /// As [`PoolOptions::format`], in memory that the caller has opened. For `live_dir` see [`PoolOptions::open_region`].
     ///
     /// # Errors
     /// As there.
@@ -134,7 +134,8 @@ impl PoolOptions {
         self.open_region(region, live_dir)
     }
 
-    /// As [`PoolOptions::open`], in memory that the caller has opened. Without `live_dir`, pins end with the process.
+    /// As [`PoolOptions::open`], in memory that the caller has opened. Without `live_dir` nobody remembers pins beyond this
+    /// process: if it is killed, the pool is opened in the same boot only with [`PoolOptions::no_dma_in_flight`].
     ///
     /// # Errors
     /// As there.

@@ -137,6 +137,8 @@ pub(crate) struct FileMap {
     pub(crate) extents: ExtentMap,
     /// The end of the last record that changed it: what a checkpoint holds of it is true up to there.
     pub(crate) position: u64,
+    /// The file has ended: the log says so, or will in a moment, and nothing more of it.
+    pub(crate) ended: bool,
     /// What was broken when, for tokens.
     pub(crate) changes: Changes,
 }
@@ -245,11 +247,6 @@ impl Node {
 }
 
 impl FileBody {
-    /// Takes everything out of the map, as extents that left `id`. Inside a break.
-    pub(crate) fn take_all(&self, id: FileId) -> Vec<Extent> {
-        write(&self.map).take_all(id)
-    }
-
     /// Takes everything out of the map of a file that nobody has open, if nobody can have pinned it either.
     pub(crate) fn take_unseen(&self, id: FileId, pinned_by_others: &AtomicBool) -> Option<Vec<Extent>> {
         let mut map = write(&self.map);
@@ -261,7 +258,9 @@ impl FileBody {
 }
 
 impl FileMap {
-    fn take_all(&mut self, id: FileId) -> Vec<Extent> {
+    /// Takes everything out of the map of a file that ends, as extents that left `id`. Inside a break, or unseen.
+    pub(crate) fn take_all(&mut self, id: FileId) -> Vec<Extent> {
+        self.ended = true;
         self.len = 0;
         self.take_out(id, 0..u64::MAX)
     }

@@ -5,6 +5,7 @@
 //!
 //! Stays true  Z1: what a file held when `sync` was called, bytes, length, layout and names of it, is durable when it returns.
 //!                 Bytes under a write pin are as the device has them.
+//!             Z2: records of a file come before the one of its end: who syncs may have a file in hand that ends meanwhile.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -93,10 +94,15 @@ impl Core {
                 }
             }
         }
-        if node.take_touched()
+        if let Some(body) = node.file()
+            && node.take_touched()
             && let Some(record) = self.prepare(room, |draft| draft.add(Entry::Touch { node: node.id.0 }))?
         {
-            record.append(&self.region);
+            let map = write(&body.map);
+            // Nothing is said of a file that has ended (Z2).
+            if !map.ended {
+                record.append(&self.region);
+            }
         }
         Ok(true)
     }
@@ -123,6 +129,9 @@ impl Core {
             })?;
             let Some(marks) = marks else { return Ok(Synced::NoRoom) };
             let mut map = write(&body.map);
+            if map.ended {
+                return Ok(Synced::Done);
+            }
             if map.changes.generation() != generation {
                 return Ok(Synced::Changed);
             }

@@ -126,3 +126,32 @@ fn a_pool_grows_while_it_is_used_and_is_as_large_when_it_is_opened() {
     assert_eq!(pool.stats().total, 64 * MIB);
     assert_eq!(pool.open("/large").unwrap().metadata().allocated, 40 * MIB);
 }
+
+#[test]
+fn the_log_says_nothing_of_a_file_after_its_end_whoever_syncs_it_meanwhile() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("pool");
+    let pool = PoolOptions::new().commit_every(None).format(&path, 16 * MIB).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let syncs = || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                pool.sync().unwrap();
+            }
+        };
+        scope.spawn(syncs);
+        for round in 0..1500 {
+            let file = pool.create("/short").unwrap();
+            file.write_at(0, &[1; 8192]).unwrap();
+            // With a device's pin before, it ends by a break.
+            if round % 2 == 0 {
+                drop(file.pin(0..4096, Access::Write).wait().unwrap());
+            }
+            pool.unlink("/short").unwrap();
+            drop(file);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let snapshot = pinfold::Snapshot::open(&path).expect("the log makes sense");
+    assert_eq!(snapshot.read_dir("/").unwrap(), []);
+}

@@ -138,6 +138,24 @@ fn g8_a_device_pin_of_a_dead_process_is_waited_for_and_named_until_a_proof_relea
 }
 
 #[test]
+fn g12_a_guest_of_a_limited_area_copies_and_pins_for_no_device() {
+    let _alone = common::alone();
+    let area = Area::shared(AreaOptions::default().limited(true)).unwrap();
+    let layout = area.layout(7).unwrap();
+    let child = joined(&area, &layout);
+    let refused = |order: &str| {
+        let answer = child.ask(order);
+        assert!(answer.starts_with("error") && answer.contains("limited mode"), "{order}: {answer}");
+    };
+    refused("pin device 7 0 8");
+    let copy = child.must("pin cpu 7 0 8");
+    refused("try-pin device 7 8 16");
+    assert_eq!(area.pins().iter().map(|pin| (pin.device, pin.range.clone())).collect::<Vec<_>>(), [(false, 0..8)]);
+    child.must(&format!("unpin {copy}"));
+    break_of(&area, &layout, Policy::Wait, Until::done()).expect("nobody is in");
+}
+
+#[test]
 fn g8_a_new_holder_in_the_place_of_a_dead_one_gets_fresh_memory() {
     let _alone = common::alone();
     let area = Area::shared(AreaOptions::default()).unwrap();

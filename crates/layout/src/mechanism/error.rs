@@ -165,8 +165,8 @@ pub enum PinError {
     /// A long-term pin needs a recall handler (G11).
     #[error("a long-term pin needs a recall handler")]
     NoRecall,
-    /// The area is in limited mode (G12).
-    #[error("this area is in limited mode: nothing can be pinned")]
+    /// The area is in limited mode: only copies get in (G12).
+    #[error("this area is in limited mode: no device can pin anything; copies by the CPU work")]
     Limited,
     /// The layout's state was given up, or belongs to another file now: get a new handle.
     #[error("the layout of object {0} is no longer known by this handle")]

@@ -329,82 +329,6 @@ fn g4_a_break_inside_a_break_of_the_same_thread_and_range_is_told_so() {
 }
 
 #[test]
-fn g12_in_limited_mode_no_device_pins_in_any_form() {
-    let fixture = Fixture::with(AreaOptions::default().geometry(small_geometry()).limited(true));
-    let Fixture { area, holder, layout } = &fixture;
-    nothing_stays(&fixture, || {
-        let refuse = |error: PinError| {
-            assert!(matches!(error, PinError::Limited), "{error}");
-            assert_errno(error.errno(), Errno::OPNOTSUPP, &error);
-            assert_eq!(holder.pins(), 0);
-        };
-        let unresolved = || -> u64 { panic!("nothing is resolved for a pin that is refused") };
-        refuse(holder.pin(layout, 0..8, DEVICE, Until::done(), unresolved).map(drop).unwrap_err());
-        refuse(holder.try_pin(layout, 0..8, DEVICE, unresolved).map(drop).unwrap_err());
-        refuse(block_on(holder.pin_async(layout, 0..8, DEVICE, unresolved)).map(drop).unwrap_err());
-        // Also where a copy through the same slot has just been let in.
-        drop(holder.pin(layout, 0..8, COPY, Until::done(), || ()).unwrap());
-        refuse(holder.pin_owned(layout, 0..8, DEVICE, Until::done(), unresolved).map(drop).unwrap_err());
-        let mixed = [COPY, DEVICE].map(|spec| PinRequest { layout, range: 0..8, spec });
-        refuse(holder.transfer(&mixed, Until::done(), drop).map(drop).unwrap_err());
-        refuse(holder.try_transfer(&mixed, drop).map(drop).unwrap_err());
-        refuse(block_on(holder.transfer_async(&mixed, drop)).map(drop).unwrap_err());
-        let (mut copies, _) = holder.transfer(&mixed[..1], Until::done(), drop).unwrap();
-        let error = copies.extend(layout, 8..16, DEVICE, unresolved).unwrap_err();
-        assert!(matches!(error, PinError::Limited), "{error}");
-        assert_eq!(copies.pins(), 1, "what it held before it still holds");
-        drop(copies);
-        let term = || LongTerm::new(Access::Read, Some(Arc::new(|_: &pinfold_layout::Recalled| ())));
-        refuse(holder.pin_long_term(layout, 0..8, term(), Until::done(), unresolved).map(drop).unwrap_err());
-        refuse(holder.try_pin_long_term(layout, 0..8, term(), unresolved).map(drop).unwrap_err());
-        refuse(block_on(holder.pin_long_term_async(layout, 0..8, term(), || 0)).map(drop).unwrap_err());
-        for policy in [Policy::Wait, Policy::Detach] {
-            let mut brk = area.break_layout(&[(layout, 0..u64::MAX)], policy, Effect::Frees).unwrap();
-            brk.try_drain().unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 8, block: 0 }]);
-            assert_eq!(area.busy_extents().reap(CommitId::ALL).len(), 1);
-        }
-    });
-}
-
-#[test]
-fn g12_in_limited_mode_copies_go_on_and_a_break_waits_for_them() {
-    let fixture = Fixture::with(AreaOptions::default().geometry(small_geometry()).limited(true));
-    let Fixture { area, holder, layout } = &fixture;
-    nothing_stays(&fixture, || {
-        for form in 0..4 {
-            let resolve = || 42;
-            let copy = match form {
-                0 => holder.pin_owned(layout, 0..8, COPY, Until::done(), resolve).unwrap(),
-                1 => holder.try_pin_owned(layout, 0..8, COPY, resolve).unwrap(),
-                2 => block_on(holder.pin_async(layout, 0..8, COPY, resolve)).unwrap(),
-                // A new thread has no slot at hand.
-                _ => thread::scope(|scope| {
-                    let copying = || holder.pin_owned(layout, 0..8, COPY, Until::done(), resolve).unwrap();
-                    scope.spawn(copying).join().unwrap()
-                }),
-            };
-            assert_eq!((*copy.resolved(), holder.pins()), (42, 1));
-            for policy in [Policy::Wait, Policy::Detach] {
-                let mut brk = area.break_layout(&[(layout, 4..5)], policy, Effect::Frees).unwrap();
-                let error = brk.try_drain().map(drop).unwrap_err();
-                assert!(matches!(&error, BreakError::Busy(pin) if !pin.device && pin.range == (0..8)), "{error}");
-            }
-            let mut brk = area.break_layout(&[(layout, 8..9)], Policy::Wait, Effect::Frees).unwrap();
-            brk.try_drain().expect("beside it").commit(Vec::new);
-            thread::scope(|scope| {
-                let breaking = scope.spawn(|| {
-                    let mut brk = area.break_layout(&[(layout, 0..8)], Policy::Wait, Effect::Frees).unwrap();
-                    brk.drain(Until::done()).unwrap().commit(Vec::new)
-                });
-                common::wait_until_a_break_sleeps(area);
-                drop(copy);
-                breaking.join().unwrap();
-            });
-        }
-    });
-}
-
-#[test]
 fn labels_that_are_too_long_or_too_many_are_refused_and_the_others_stay() {
     let fixture = Fixture::small();
     let Fixture { area, holder, layout } = &fixture;
@@ -557,21 +481,22 @@ fn g6_what_waits_for_space_has_the_errno_of_how_it_ended() {
         let mut brk = area.break_layout(&[(layout, 0..4)], Policy::Detach, Effect::Frees).unwrap();
         let commit =
             brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
-        let no_space = busy.try_reap(CommitId(commit.0 - 1)).map(drop).unwrap_err();
-        assert!(matches!(no_space, SpaceError::NothingPinned { .. }), "{no_space}");
+        let mut watch = busy.watch();
+        let no_space = watch.try_wait(CommitId(commit.0 - 1)).unwrap_err();
+        assert!(matches!(no_space, SpaceError::NothingPinned { not_durable: 4 }), "{no_space}");
         assert_errno(no_space.errno(), Errno::NOSPC, &no_space);
-        let deadlock = busy.reap_until(CommitId::ALL, Until::done()).map(drop).unwrap_err();
+        let deadlock = watch.wait(CommitId::ALL, Until::done()).unwrap_err();
         assert!(matches!(&deadlock, SpaceError::Deadlock(pin) if pin.range == (0..4)), "{deadlock}");
         assert_errno(deadlock.errno(), Errno::DEADLK, &deadlock);
         pin.hand_over();
-        let kept = busy.try_reap(CommitId::ALL).map(drop).unwrap_err();
+        let kept = watch.try_wait(CommitId::ALL).unwrap_err();
         assert!(matches!(kept, SpaceError::Busy { timed_out: false, .. }), "{kept}");
         assert_errno(kept.errno(), Errno::BUSY, &kept);
-        let timed_out = busy.reap_until(CommitId::ALL, Until::after(SOON)).map(drop).unwrap_err();
+        let timed_out = watch.wait(CommitId::ALL, Until::after(SOON)).unwrap_err();
         assert!(matches!(timed_out, SpaceError::Busy { timed_out: true, .. }), "{timed_out}");
         assert_errno(timed_out.errno(), Errno::TIMEDOUT, &timed_out);
         drop(pin);
-        assert_eq!(busy.reap(CommitId::ALL).len(), 1);
+        assert_eq!(busy.reap(CommitId::ALL, |free| free).len(), 1);
     });
 }
 

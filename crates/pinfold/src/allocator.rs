@@ -1,14 +1,17 @@
 //! The allocator: which blocks are free, and how they come back.
 //!
-//! Blocks come back in two ways only. What was in a file comes as a [`FreeExtent`], out of [`BusyExtents::reap`]: nobody
-//! reaches it, and its freeing is durable (G1, G9). What was taken and never put into a file comes back as it went, when
-//! its [`Fresh`] is dropped: nobody has seen it.
+//! Blocks come back in three ways only. What was in a file comes as a [`FreeExtent`], out of [`BusyExtents::reap`]: nobody
+//! reaches it, and its freeing is durable (G1, G9). What was in a file that no device was ever given comes back when the
+//! file goes. What was taken and never put into a file comes back as it went, when its [`Fresh`] is dropped: nobody has
+//! seen it.
 //!
 //! Stays true  S1: a block is free, fresh, in exactly one file, or busy.
 //!             S2: there is memory behind every fresh block: touching it is no `SIGBUS` on a full machine.
-//!             S3: with `returning` in hand, no block is on its way from the busy extents to the free ones (but what a
-//!                 wait for space has just been given): who finds too little then, finds it nowhere.
-//! Lock order  `backing` alone; or `returning`, then the busy extents' locks, then `space`.
+//!             S3: while the busy extents are counted, no block is on its way from there to here (`layout`, V2). So who
+//!                 counts them first, and what is free then, and finds too little, finds it nowhere.
+//!             S4: whoever puts blocks back says so, after: who waits for space tries again (`layout`, V1). An attempt
+//!                 takes all that it needs in one step, or nothing: two that wait do not wake one another for ever.
+//! Lock order  `backing` alone; or the busy extents' locks, then `space`.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -16,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pinfold_layout::{BusyExtents, CommitId, FreeExtent};
 use pinfold_region::Region;
+use smallvec::{SmallVec, smallvec};
 
 use crate::error::{NoSpace, SpaceError};
 use crate::extents::Run;
@@ -25,7 +29,6 @@ use crate::units::{BlockSize, HUGE_PAGE};
 
 pub(crate) struct Allocator {
     space: Mutex<FreeSpace>,
-    returning: Mutex<()>,
     busy: BusyExtents,
     block: BlockSize,
     blocks: u64,
@@ -38,6 +41,9 @@ pub(crate) struct Fresh<'a> {
     allocator: &'a Allocator,
     runs: Vec<Range<u64>>,
 }
+
+/// Blocks for several wants; for one, most of the time.
+pub(crate) type EachFresh<'a> = SmallVec<[Fresh<'a>; 1]>;
 
 impl Fresh<'_> {
     /// The runs, in the order in which they were taken.
@@ -53,10 +59,7 @@ impl Fresh<'_> {
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        if !self.runs.is_empty() {
-            let mut space = lock(&self.allocator.space);
-            self.runs.drain(..).for_each(|run| space.give_back(run));
-        }
+        self.allocator.put_back(std::mem::take(&mut self.runs));
     }
 }
 
@@ -65,7 +68,7 @@ impl Allocator {
     pub(crate) fn new(region: &Region, block: BlockSize, busy: BusyExtents) -> Self {
         let blocks = block.floor(region.len());
         let space = Mutex::new(FreeSpace::new(blocks, block.floor(HUGE_PAGE)));
-        Self { space, returning: Mutex::default(), busy, block, blocks, backing: Backing::new(region.len()) }
+        Self { space, busy, block, blocks, backing: Backing::new(region.len()) }
     }
 
     /// Takes `want` blocks, as near to the goal and in as few runs as there are.
@@ -76,7 +79,26 @@ impl Allocator {
             lock(&self.space).take(want, goal)
         });
         let runs = taken.ok_or_else(|| SpaceError::Full(self.no_space(want)))?;
-        let fresh = Fresh { allocator: self, runs: runs.into_iter().collect() };
+        self.fresh(region, runs)
+    }
+
+    /// The same for several wants: all of them or none, as one step (S4).
+    pub(crate) fn take_each(&self, region: &Region, wants: &[(u64, Goal)]) -> Result<EachFresh<'_>, SpaceError> {
+        if let [(want, goal)] = wants {
+            return Ok(smallvec![self.take(region, *want, *goal)?]);
+        }
+        let taken = take_each(&mut lock(&self.space), wants);
+        let taken = taken.or_else(|| {
+            self.reap();
+            take_each(&mut lock(&self.space), wants)
+        });
+        let each = taken.ok_or_else(|| SpaceError::Full(self.no_space(wants.iter().map(|(want, _)| want).sum())))?;
+        each.into_iter().map(|runs| self.fresh(region, runs)).collect()
+    }
+
+    /// Blocks that were taken, with memory behind them (S2).
+    fn fresh(&self, region: &Region, runs: Vec<Range<u64>>) -> Result<Fresh<'_>, SpaceError> {
+        let fresh = Fresh { allocator: self, runs };
         for run in &fresh.runs {
             self.backing.put_behind(region, self.block.to_bytes(run))?;
         }
@@ -85,25 +107,31 @@ impl Allocator {
 
     /// Takes back what nobody reaches any more. (The pool's state lives in memory: all commits are durable at once.)
     pub(crate) fn reap(&self) {
-        let _returning = lock(&self.returning);
-        let free = self.busy.reap(CommitId::ALL);
-        if !free.is_empty() {
-            self.give_back(free);
-        }
-    }
-
-    /// The one way back for what was in a file.
-    pub(crate) fn give_back(&self, free: Vec<FreeExtent>) {
-        let mut space = lock(&self.space);
-        for extent in free.into_iter().map(FreeExtent::into_extent) {
-            space.give_back(extent.block..extent.block + extent.len());
-        }
+        self.busy.reap(CommitId::ALL, |free| {
+            if free.is_empty() {
+                return;
+            }
+            let mut space = lock(&self.space);
+            for extent in free.into_iter().map(FreeExtent::into_extent) {
+                space.give_back(extent.block..extent.block + extent.len());
+            }
+        });
     }
 
     /// The one way back for what was in a file that no device was ever given, and that nobody has open.
     pub(crate) fn give_back_unexposed(&self, runs: impl Iterator<Item = Range<u64>>) {
+        self.put_back(runs.collect());
+    }
+
+    /// Puts back what nobody can have seen, and tells who waits for space (S4).
+    fn put_back(&self, runs: Vec<Range<u64>>) {
+        if runs.is_empty() {
+            return;
+        }
         let mut space = lock(&self.space);
-        runs.for_each(|run| space.give_back(run));
+        runs.into_iter().for_each(|run| space.give_back(run));
+        drop(space);
+        self.busy.came_free();
     }
 
     /// What is free, in blocks, and how long the longest free run is.
@@ -132,7 +160,7 @@ impl Allocator {
 
     /// What is missing for `want` blocks, or was.
     pub(crate) fn no_space(&self, want: u64) -> NoSpace {
-        let _returning = lock(&self.returning);
+        // In this order (S3).
         let busy = self.busy.stats();
         let bytes = |blocks: u64| blocks.saturating_mul(self.block.bytes());
         NoSpace {
@@ -144,6 +172,19 @@ impl Allocator {
             total: bytes(self.blocks),
         }
     }
+}
+
+/// Takes blocks for each of `wants`, or none.
+fn take_each(space: &mut FreeSpace, wants: &[(u64, Goal)]) -> Option<Vec<Vec<Range<u64>>>> {
+    let mut each = Vec::with_capacity(wants.len());
+    for (want, goal) in wants {
+        let Some(runs) = space.take(*want, *goal) else {
+            each.into_iter().flatten().for_each(|run| space.give_back(run));
+            return None;
+        };
+        each.push(runs);
+    }
+    Some(each)
 }
 
 /// Which parts of the region have memory behind them.

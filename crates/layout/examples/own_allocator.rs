@@ -171,8 +171,8 @@ impl<'a> BlockManager<'a> {
 
     /// Takes back what nobody reaches; how many slabs that was. (This memory has no medium: all is durable at once.)
     fn reap(&mut self) -> usize {
-        let free = self.area.busy_extents().reap(CommitId::ALL);
-        free.into_iter().map(|extent| self.give_back(extent)).sum()
+        let busy = self.area.busy_extents();
+        busy.reap(CommitId::ALL, |free| free.into_iter().map(|extent| self.give_back(extent)).sum())
     }
 
     /// (3) The one way into the free list.

@@ -61,8 +61,12 @@ impl AreaOptions {
         self
     }
 
-    /// Without pinning: every pin is refused, and every break finds nothing busy (G12; Linux:
+    /// Without pinning for devices: every device pin, long-term ones included, is refused ([`PinError::Limited`],
+    /// `EOPNOTSUPP`). Copies by the CPU ([`PinSpec::cpu`]) go on, and are all that a break finds busy (G12; Linux:
     /// `CONFIG_FS_DAX_LIMITED`).
+    ///
+    /// [`PinError::Limited`]: crate::PinError::Limited
+    /// [`PinSpec::cpu`]: crate::PinSpec::cpu
     #[must_use]
     pub fn limited(mut self, limited: bool) -> Self {
         self.limited = limited;

@@ -11,7 +11,8 @@
 //! - A **break** makes sure that nobody is in a range while you take its blocks away: it waits for those who are in
 //!   ([`Policy::Wait`]), or leaves them what they reach ([`Policy::Detach`]).
 //! - **Busy extents** are what left an object and may not be used yet. [`BusyExtents::reap`] is the only way back into the
-//!   allocator, and a [`FreeExtent`] the proof that it was taken.
+//!   allocator, and a [`FreeExtent`] the proof that it was taken. Whoever finds no space there watches for it
+//!   ([`SpaceWatch`]), tries again, and waits.
 //!
 //! ```
 //! use pinfold_layout::{Access, Area, AreaOptions, CommitId, Effect, Extent, PinSpec, Policy, Until};
@@ -30,12 +31,12 @@
 //! eviction.drain(Until::done())?.commit(|| vec![Extent { object: 7, start: 0, end: 8, block: 40 }]);
 //!
 //! let busy = area.busy_extents();
-//! let free: u64 = busy.reap(CommitId::ALL).iter().map(|free| free.extent().len()).sum();
+//! let free: u64 = busy.reap(CommitId::ALL, |free| free.iter().map(|free| free.extent().len()).sum());
 //! assert_eq!(free, 6);
 //! println!("still busy: {}", area.parked()[0].pins[0]); // who, what, through which engine, since when
 //!
 //! drop(transfer); // the completion came
-//! assert_eq!(busy.reap(CommitId::ALL)[0].extent().block, 42);
+//! assert_eq!(busy.reap(CommitId::ALL, |free| free[0].extent().block), 42);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -71,6 +72,7 @@ pub use mechanism::layout_break::{Canceller, Draining, Effect, Idle, LayoutBreak
 pub use mechanism::pin::{Access, Label, Pin, PinSpec, Pinning, RawPin};
 pub use mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
 pub use mechanism::recall::{LongTerm, LongTermPin, Recall, Recalled};
+pub use mechanism::space::SpaceWatch;
 pub use mechanism::transfer::Transfer;
 pub use mechanism::until::Until;
 pub use mechanism::view::{Layout, LayoutToken};

@@ -329,38 +329,6 @@ fn g4_a_break_inside_a_break_of_the_same_thread_and_range_is_told_so() {
 }
 
 #[test]
-fn g12_in_limited_mode_nothing_is_pinned_and_nothing_is_busy() {
-    let fixture = Fixture::with(AreaOptions::default().geometry(small_geometry()).limited(true));
-    let Fixture { area, holder, layout } = &fixture;
-    nothing_stays(&fixture, || {
-        let refuse = |error: PinError| {
-            assert!(matches!(error, PinError::Limited), "{error}");
-            assert_errno(error.errno(), Errno::OPNOTSUPP, &error);
-        };
-        let unresolved = || panic!("nothing is resolved for a pin that is refused");
-        refuse(
-            holder
-                .pin(layout, 0..8, DEVICE, Until::done(), unresolved)
-                .map(|_: pinfold_layout::Pin<_>| ())
-                .unwrap_err(),
-        );
-        refuse(holder.try_pin(layout, 0..8, COPY, || ()).map(drop).unwrap_err());
-        refuse(block_on(holder.pin_async(layout, 0..8, DEVICE, || ())).map(drop).unwrap_err());
-        let request = PinRequest { layout, range: 0..8, spec: DEVICE };
-        refuse(holder.transfer(&[request], Until::done(), drop).map(drop).unwrap_err());
-        let recall = Arc::new(|_: &pinfold_layout::Recalled| ());
-        let long_term =
-            holder.pin_long_term(layout, 0..8, LongTerm::new(Access::Read, Some(recall)), Until::done(), || ());
-        refuse(long_term.map(drop).unwrap_err());
-        for policy in [Policy::Wait, Policy::Detach] {
-            let mut brk = area.break_layout(&[(layout, 0..u64::MAX)], policy, Effect::Frees).unwrap();
-            brk.try_drain().unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 8, block: 0 }]);
-            assert_eq!(area.busy_extents().reap(CommitId::ALL).len(), 1);
-        }
-    });
-}
-
-#[test]
 fn labels_that_are_too_long_or_too_many_are_refused_and_the_others_stay() {
     let fixture = Fixture::small();
     let Fixture { area, holder, layout } = &fixture;
@@ -513,21 +481,22 @@ fn g6_what_waits_for_space_has_the_errno_of_how_it_ended() {
         let mut brk = area.break_layout(&[(layout, 0..4)], Policy::Detach, Effect::Frees).unwrap();
         let commit =
             brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
-        let no_space = busy.try_reap(CommitId(commit.0 - 1)).map(drop).unwrap_err();
-        assert!(matches!(no_space, SpaceError::NothingPinned { .. }), "{no_space}");
+        let mut watch = busy.watch();
+        let no_space = watch.try_wait(CommitId(commit.0 - 1)).unwrap_err();
+        assert!(matches!(no_space, SpaceError::NothingPinned { not_durable: 4 }), "{no_space}");
         assert_errno(no_space.errno(), Errno::NOSPC, &no_space);
-        let deadlock = busy.reap_until(CommitId::ALL, Until::done()).map(drop).unwrap_err();
+        let deadlock = watch.wait(CommitId::ALL, Until::done()).unwrap_err();
         assert!(matches!(&deadlock, SpaceError::Deadlock(pin) if pin.range == (0..4)), "{deadlock}");
         assert_errno(deadlock.errno(), Errno::DEADLK, &deadlock);
         pin.hand_over();
-        let kept = busy.try_reap(CommitId::ALL).map(drop).unwrap_err();
+        let kept = watch.try_wait(CommitId::ALL).unwrap_err();
         assert!(matches!(kept, SpaceError::Busy { timed_out: false, .. }), "{kept}");
         assert_errno(kept.errno(), Errno::BUSY, &kept);
-        let timed_out = busy.reap_until(CommitId::ALL, Until::after(SOON)).map(drop).unwrap_err();
+        let timed_out = watch.wait(CommitId::ALL, Until::after(SOON)).unwrap_err();
         assert!(matches!(timed_out, SpaceError::Busy { timed_out: true, .. }), "{timed_out}");
         assert_errno(timed_out.errno(), Errno::TIMEDOUT, &timed_out);
         drop(pin);
-        assert_eq!(busy.reap(CommitId::ALL).len(), 1);
+        assert_eq!(busy.reap(CommitId::ALL, |free| free).len(), 1);
     });
 }
 

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use common::{
-    COPY, DEVICE, Fixture, OnDrop, block_on, break_of, extent, poll_once, wait_until, wait_until_a_break_sleeps, waker,
+    COPY, DEVICE, Fixture, OnDrop, block_on, break_of, extent, poll_once, reap_or_wait_async, wait_until,
+    wait_until_a_break_sleeps, waker,
 };
-use pinfold_layout::{CommitId, EventWaker, PinRequest, Policy, SpaceError, Until};
+use pinfold_layout::{EventWaker, PinRequest, Policy, SpaceError, Until};
 
 #[test]
 fn g6_an_awaited_pin_gets_in_when_the_break_is_over() {
@@ -61,7 +62,7 @@ fn g6_an_awaited_wait_for_space_ends_when_the_pin_leaves() {
     let (send, polled) = mpsc::channel();
     thread::scope(|scope| {
         let reaping = scope.spawn(|| {
-            let mut reaping = Box::pin(busy.reap_async(CommitId::ALL));
+            let mut reaping = Box::pin(reap_or_wait_async(&busy));
             assert!(poll_once(&mut reaping).is_pending());
             send.send(()).unwrap();
             block_on(reaping).map(|free| free.len())
@@ -123,11 +124,11 @@ fn g6_a_wait_for_space_that_is_dropped_changes_nothing() {
     let busy = area.busy_extents();
     let pin = holder.pin(&layout, 0..4, DEVICE, Until::done(), || ()).unwrap();
     break_of(&area, &layout, 0..4, Policy::Detach).drain(Until::done()).unwrap().commit(|| vec![extent(0, 4)]);
-    assert!(poll_once(&mut Box::pin(busy.reap_async(CommitId::ALL))).is_pending());
+    assert!(poll_once(&mut Box::pin(reap_or_wait_async(&busy))).is_pending());
     assert_eq!(busy.stats().pinned, 4);
     drop(pin);
-    assert_eq!(block_on(busy.reap_async(CommitId::ALL)).unwrap().len(), 1);
-    let error = block_on(busy.reap_async(CommitId::ALL)).unwrap_err();
+    assert_eq!(block_on(reap_or_wait_async(&busy)).unwrap().len(), 1);
+    let error = block_on(reap_or_wait_async(&busy)).unwrap_err();
     assert!(matches!(error, SpaceError::NothingPinned { not_durable: 0 }), "{error}");
 }
 

@@ -126,9 +126,9 @@ fn g11_a_detach_recalls_what_keeps_its_parked_blocks() {
     let registration = pin_long_term(&fixture, 0..8, Some(recall)).unwrap();
     break_of(area, layout, 0..8, Policy::Detach).drain(Until::done()).unwrap().commit(|| vec![extent(0, 8)]);
     assert_eq!(recalls.recv().unwrap(), Recalled { object: 7, range: 0..8 });
-    assert!(busy.reap(CommitId::ALL).is_empty());
+    assert!(busy.reap(CommitId::ALL, |free| free).is_empty());
     drop(registration);
-    assert_eq!(busy.reap(CommitId::ALL).len(), 1);
+    assert_eq!(busy.reap(CommitId::ALL, |free| free).len(), 1);
 }
 
 #[test]

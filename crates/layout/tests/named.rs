@@ -83,7 +83,8 @@ fn break_of(area: &Area, layout: &Layout, policy: Policy, block: u64, until: Unt
 }
 
 fn freed(area: &Area) -> Vec<Extent> {
-    let mut free: Vec<_> = area.busy_extents().reap(CommitId::ALL).into_iter().map(|free| free.into_extent()).collect();
+    let mut free: Vec<_> =
+        area.busy_extents().reap(CommitId::ALL, |free| free).into_iter().map(|free| free.into_extent()).collect();
     free.sort_by_key(|extent| extent.block);
     free
 }
@@ -186,7 +187,7 @@ fn g8_pins_of_a_living_client_are_its_own_until_it_unpins_or_dies() {
         breaking.join().unwrap().unwrap();
     });
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| area.busy_extents().reap_until(CommitId::ALL, Until::done()).unwrap().len());
+        let waiting = scope.spawn(|| common::reap_or_wait(&area.busy_extents(), Until::done()).unwrap().len());
         client.kill();
         // The first piece comes at once, the one under the device pin after its release.
         waiting.join().unwrap();
@@ -300,6 +301,25 @@ fn g9_what_came_back_with_a_rollback_is_in_its_file_again() {
     brk.try_drain().map(drop).expect_err("now it reaches what is in the file");
     area.release(&DeviceIsQuiet).unwrap();
     assert_eq!(freed(&area), [piece(0, 2), piece(4, 8)]);
+}
+
+#[test]
+fn g2_who_waits_for_what_came_back_with_a_rollback_is_told_so() {
+    let place = Place::new();
+    let (mut owner, _client) = owner_and_client(&place);
+    owner.must("pin device 7 0 8");
+    owner.must("break detach 7 0 8 100");
+    owner.kill();
+    let area = place.open().unwrap();
+    let busy = area.busy_extents();
+    thread::scope(|scope| {
+        let waiting = common::asleep(scope, || common::reap_or_wait(&busy, Until::done()));
+        assert!(!waiting.is_finished(), "it waits for the pin in quarantine");
+        assert_eq!(busy.forget(&Extent { object: 7, start: 0, end: 8, block: 100 }), 8);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(error, pinfold_layout::SpaceError::NothingPinned { not_durable: 0 }), "{error}");
+    });
+    area.release(&DeviceIsQuiet).unwrap();
 }
 
 #[test]

@@ -126,15 +126,33 @@ fn g8_a_device_pin_of_a_dead_process_is_waited_for_and_named_until_a_proof_relea
 
     break_of(&area, &layout, Policy::Detach, Until::done()).expect("detach leaves what it reaches to the pin");
     let busy = area.busy_extents();
-    assert!(busy.reap(CommitId::ALL).is_empty());
+    assert!(busy.reap(CommitId::ALL, |free| free).is_empty());
     assert_eq!((busy.stats().quarantined, area.holders()), (8, 1));
 
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| busy.reap_until(CommitId::ALL, Until::done()).unwrap().len());
+        let waiting = scope.spawn(|| common::reap_or_wait(&busy, Until::done()).unwrap().len());
         assert_eq!(area.release(&DeviceIsQuiet).unwrap(), 1);
         assert_eq!(waiting.join().unwrap(), 1);
     });
     assert_eq!((area.pins().len(), area.holders(), child::descriptors()), (0, 0, before));
+}
+
+#[test]
+fn g12_a_guest_of_a_limited_area_copies_and_pins_for_no_device() {
+    let _alone = common::alone();
+    let area = Area::shared(AreaOptions::default().limited(true)).unwrap();
+    let layout = area.layout(7).unwrap();
+    let child = joined(&area, &layout);
+    let refused = |order: &str| {
+        let answer = child.ask(order);
+        assert!(answer.starts_with("error") && answer.contains("limited mode"), "{order}: {answer}");
+    };
+    refused("pin device 7 0 8");
+    let copy = child.must("pin cpu 7 0 8");
+    refused("try-pin device 7 8 16");
+    assert_eq!(area.pins().iter().map(|pin| (pin.device, pin.range.clone())).collect::<Vec<_>>(), [(false, 0..8)]);
+    child.must(&format!("unpin {copy}"));
+    break_of(&area, &layout, Policy::Wait, Until::done()).expect("nobody is in");
 }
 
 #[test]
@@ -220,7 +238,7 @@ fn g8_kills_and_stops_at_any_moment_leave_nothing_behind() {
             breaking.join().unwrap().unwrap();
         });
         area.release(&DeviceIsQuiet).unwrap();
-        drop(busy.reap(CommitId::ALL));
+        drop(busy.reap(CommitId::ALL, |free| free));
         let left = (area.pins().len(), area.breaks().len(), area.parked().len(), area.holders());
         assert_eq!(left, (0, 0, 0, 0), "round {rounds}");
     }
@@ -480,7 +498,10 @@ fn after_a_fork_the_childs_handles_do_nothing() {
                 matches!(break_of(&area, &layout, Policy::Detach, Until::done()), Err(BreakError::Forked));
             let layout_refused = matches!(area.layout(8), Err(AreaError::Forked));
             let holder_refused = matches!(area.holder(), Err(AreaError::Forked));
-            let nothing = busy.reap(CommitId::ALL).is_empty() && area.pins().is_empty() && area.parked().is_empty();
+            let nothing =
+                busy.reap(CommitId::ALL, |free| free).is_empty() && area.pins().is_empty() && area.parked().is_empty();
+            let watched = busy.watch().wait(CommitId::ALL, Until::done());
+            let no_space = matches!(watched, Err(pinfold_layout::SpaceError::NothingPinned { not_durable: 0 }));
             // The child has nothing there; what it maps there now is its own.
             // SAFETY: a new mapping, at an address where the child has none (or the call fails).
             let own = unsafe {
@@ -491,7 +512,7 @@ fn after_a_fork_the_childs_handles_do_nothing() {
             drop((far, busy, holder, layout, area));
             // SAFETY: it only asks whether the page is still mapped.
             let kept = own as usize == mapped && unsafe { libc::msync(own, 4096, libc::MS_ASYNC) } == 0;
-            let all = [pin_refused, break_refused, layout_refused, holder_refused, nothing, kept];
+            let all = [pin_refused, break_refused, layout_refused, holder_refused, nothing, no_space, kept];
             let bits = all.iter().enumerate().map(|(bit, well)| i32::from(!well) << bit).sum();
             // SAFETY: it ends the process at once.
             unsafe { libc::_exit(bits) }
@@ -505,9 +526,9 @@ fn after_a_fork_the_childs_handles_do_nothing() {
     }
     assert_eq!((area.pins().len(), area.breaks().len(), area.parked().len(), area.holders()), (1, 1, 1, 1));
     idle.commit(Vec::new);
-    assert!(busy.reap(CommitId::ALL).is_empty());
+    assert!(busy.reap(CommitId::ALL, |free| free).is_empty());
     drop(pin);
-    assert_eq!(busy.reap(CommitId::ALL).len(), 1);
+    assert_eq!(busy.reap(CommitId::ALL, |free| free).len(), 1);
 }
 
 #[test]
@@ -533,7 +554,7 @@ fn garbage_in_a_holders_segment_harms_nobody_else() {
         drop(child);
         while area.release(&DeviceIsQuiet).is_ok_and(|released| released > 0) {}
         break_of(&area, &layout, Policy::Wait, Until::done()).unwrap();
-        drop(area.busy_extents().reap(CommitId::ALL));
+        drop(area.busy_extents().reap(CommitId::ALL, |free| free));
         assert_eq!((area.holders(), area.pins().len(), area.parked().len()), (1, 0, 0), "seed {seed}");
     }
     assert_eq!(child::descriptors(), before);

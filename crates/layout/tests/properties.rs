@@ -366,7 +366,7 @@ impl InStep {
         }
         let durable = *nth.get(&self.oracle.commits);
         self.oracle.durable = self.oracle.durable.max(Some(durable));
-        let free = self.area().busy_extents().reap(durable);
+        let free = self.area().busy_extents().reap(durable, |free| free);
         self.oracle.given_back(free);
     }
 
@@ -393,7 +393,7 @@ impl InStep {
             self.free(Policy::Wait, object, 0..POSITIONS, 0..POSITIONS, true);
         }
         self.oracle.durable = self.oracle.commits.last().copied();
-        let free = self.area().busy_extents().reap(CommitId::ALL);
+        let free = self.area().busy_extents().reap(CommitId::ALL, |free| free);
         self.oracle.given_back(free);
         self.compare();
         assert_eq!((self.oracle.free.len() as u64, self.oracle.parked.len()), (BLOCKS, 0), "everything came back");

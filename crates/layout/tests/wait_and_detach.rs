@@ -5,7 +5,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use common::{COPY, DEVICE, Fixture, wait_until, wait_until_a_break_sleeps};
+use common::{COPY, DEVICE, Fixture, reap_or_wait, wait_until, wait_until_a_break_sleeps};
 use pinfold_layout::{BreakError, CommitId, Effect, Extent, PinError, Policy, Until};
 
 const SOON: Duration = Duration::from_millis(20);
@@ -154,14 +154,14 @@ fn g1_detach_parks_what_a_pin_still_reaches() {
     let mut brk = area.break_layout(&[(&layout, 0..8)], Policy::Detach, Effect::Frees).unwrap();
     let left = Extent { object: 7, start: 0, end: 8, block: 100 };
     brk.drain(Until::done()).unwrap().commit(|| vec![left]);
-    let mut free: Vec<_> = busy.reap(CommitId::ALL).into_iter().map(|free| free.into_extent()).collect();
+    let mut free: Vec<_> = busy.reap(CommitId::ALL, |free| free).into_iter().map(|free| free.into_extent()).collect();
     free.sort_by_key(|extent| extent.start);
     let piece = |start, end, block| Extent { object: 7, start, end, block };
     assert_eq!(free, [piece(0, 2, 100), piece(4, 8, 104)]);
     assert_eq!((busy.stats().pinned, area.parked()[0].blocks.clone()), (2, 102..104));
-    assert!(busy.try_reap(CommitId::ALL).is_err());
+    assert!(busy.watch().try_wait(CommitId::ALL).is_err());
     drop(pin);
-    let free: Vec<_> = busy.reap(CommitId::ALL).into_iter().map(|free| free.into_extent()).collect();
+    let free: Vec<_> = busy.reap(CommitId::ALL, |free| free).into_iter().map(|free| free.into_extent()).collect();
     assert_eq!(free, [piece(2, 4, 102)]);
 }
 
@@ -174,12 +174,12 @@ fn g1_a_stuck_pin_keeps_the_first_extent_that_took_its_range_and_no_later_one() 
         let mut brk = area.break_layout(&[(&layout, 0..4)], Policy::Detach, Effect::Frees).unwrap();
         brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: round * 4 }]);
     }
-    let freed: u64 = busy.reap(CommitId::ALL).iter().map(|free| free.extent().len()).sum();
+    let freed: u64 = busy.reap(CommitId::ALL, |free| free).iter().map(|free| free.extent().len()).sum();
     assert_eq!((freed, busy.stats().pinned), (16, 4));
     let mut wait = area.break_layout(&[(&layout, 0..4)], Policy::Wait, Effect::Frees).unwrap();
     wait.try_drain().expect("the pin reaches what was parked, not what is in the file").commit(Vec::new);
     drop(pin);
-    assert_eq!(busy.reap(CommitId::ALL).len(), 1);
+    assert_eq!(busy.reap(CommitId::ALL, |free| free).len(), 1);
 }
 
 #[test]
@@ -188,9 +188,9 @@ fn g9_what_is_not_durable_is_not_given_away() {
     let busy = area.busy_extents();
     let mut brk = area.break_layout(&[(&layout, 0..4)], Policy::Wait, Effect::Frees).unwrap();
     let commit = brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
-    assert!(busy.reap(CommitId(commit.0 - 1)).is_empty());
+    assert!(busy.reap(CommitId(commit.0 - 1), |free| free).is_empty());
     assert_eq!(busy.stats().not_durable, 4);
-    assert_eq!(busy.reap(commit).len(), 1);
+    assert_eq!(busy.reap(commit, |free| free).len(), 1);
 }
 
 #[test]
@@ -201,12 +201,12 @@ fn g6_a_wait_for_space_ends_when_the_pin_leaves() {
     let mut brk = area.break_layout(&[(&layout, 0..4)], Policy::Detach, Effect::Frees).unwrap();
     brk.drain(Until::done()).unwrap().commit(|| vec![Extent { object: 7, start: 0, end: 4, block: 0 }]);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| busy.reap_until(CommitId::ALL, Until::done()).map(|free| free.len()));
+        let waiting = scope.spawn(|| reap_or_wait(&busy, Until::done()).map(|free| free.len()));
         thread::yield_now();
         drop(pin);
         assert_eq!(waiting.join().unwrap().unwrap(), 1);
     });
-    let error = busy.reap_until(CommitId::ALL, Until::done()).map(drop).unwrap_err();
+    let error = reap_or_wait(&busy, Until::done()).unwrap_err();
     assert!(error.to_string().starts_with("no parked extent"), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! How a wait is cancelled, told aloud, and done for space (G6, G7).
+//! How a wait is cancelled, and told aloud (G6, G7).
 
 mod common;
 
@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use common::{DEVICE, Fixture, block_on, break_of, extent, wait_until, wait_until_a_break_sleeps};
 use pinfold_layout::{
-    Access, AreaOptions, BreakError, BreakInfo, BusyExtentInfo, CommitId, Observer, PinInfo, Policy, SpaceError, Until,
+    Access, AreaOptions, BreakError, BreakInfo, BusyExtentInfo, CommitId, Observer, PinInfo, Policy, Until,
 };
-
-const SOON: Duration = Duration::from_millis(20);
 
 #[test]
 fn g6_another_thread_cancels_a_break_that_sleeps() {
@@ -115,39 +113,11 @@ fn g7_the_observer_is_told_of_what_lasts_and_whom_it_waits_for() {
     assert_eq!((info.object, info.range, info.blocks, info.durable), (7, 0..8, 100..108, false));
     assert_attributed(&info.pins[0], holder.index());
     drop(pin);
-    assert_eq!(area.busy_extents().reap(CommitId::ALL).len(), 1);
+    assert_eq!(area.busy_extents().reap(CommitId::ALL, |free| free).len(), 1);
 }
 
 fn assert_attributed(pin: &PinInfo, holder: u32) {
     assert_eq!((pin.object, pin.range.clone(), pin.access), (7, 2..6, Access::Write));
     assert_eq!((pin.pid, pin.id.holder, pin.device), (std::process::id(), holder, true));
     assert_eq!((pin.engine.as_str(), pin.label.as_str()), ("ring 3", "loading weights"));
-}
-
-#[test]
-fn g6_a_wait_for_space_comes_in_four_forms() {
-    let Fixture { area, holder, layout } = Fixture::new();
-    let busy = area.busy_extents();
-    let error = busy.try_reap(CommitId::ALL).unwrap_err();
-    assert!(matches!(error, SpaceError::NothingPinned { not_durable: 0 }), "nothing is parked: {error}");
-    for form in 0..2 {
-        let mut pin = holder.pin(&layout, 0..4, DEVICE, Until::done(), || ()).unwrap();
-        pin.hand_over();
-        break_of(&area, &layout, 0..8, Policy::Detach).drain(Until::done()).unwrap().commit(|| vec![extent(0, 8)]);
-        let free = busy.try_reap(CommitId::ALL).unwrap();
-        assert_eq!(free.iter().map(|free| *free.extent()).collect::<Vec<_>>(), [extent(4, 8)], "reached by nobody");
-        let error = busy.try_reap(CommitId::ALL).unwrap_err();
-        assert!(matches!(&error, SpaceError::Busy { pin, timed_out: false } if pin.range == (0..4)), "{error}");
-        let error = busy.reap_until(CommitId::ALL, Until::after(SOON)).unwrap_err();
-        assert!(matches!(&error, SpaceError::Busy { pin, timed_out: true } if pin.range == (0..4)), "{error}");
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| match form {
-                0 => busy.reap_until(CommitId::ALL, Until::done()),
-                _ => block_on(busy.reap_async(CommitId::ALL)),
-            });
-            drop(pin);
-            let free = waiting.join().unwrap().unwrap();
-            assert_eq!(free.into_iter().map(|free| free.into_extent()).collect::<Vec<_>>(), [extent(0, 4)]);
-        });
-    }
 }

@@ -5,12 +5,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pinfold_layout::{CommitId, FreeExtent, SpaceError as LayoutSpaceError, Until};
+use pinfold_layout::{SpaceError as LayoutSpaceError, SpaceWatch, Until};
 
+use crate::allocator::EachFresh;
 use crate::error::{NoSpace, PinError, SpaceError};
 use crate::file::{File, OpenFile};
 use crate::lock::lock;
 use crate::pool::Shared;
+use crate::space::Goal;
 use crate::units::FILE_BYTES_MAX;
 
 /// Blocks that are about to be set aside for a file: one of four forms does it.
@@ -47,10 +49,11 @@ impl Allocation<'_> {
         self
     }
 
-    /// Waits for pins that keep freed blocks, if there are too few free ones.
+    /// Waits, if too few blocks are free while pins keep others that were freed: for those, or for what comes free in any
+    /// other way.
     ///
     /// # Errors
-    /// [`SpaceError`]; nothing is allocated then. `ENOSPC` when no wait would help.
+    /// [`SpaceError`]; nothing is allocated then. `ENOSPC` when there would be too few though all pins left.
     pub fn wait(self) -> Result<(), SpaceError> {
         self.until(Until::done())
     }
@@ -101,15 +104,27 @@ impl Allocation<'_> {
 }
 
 impl Shared {
-    /// Tries until there is space, waiting for pins that keep freed blocks.
+    /// Takes blocks for several wants, all or none, of what could not be evicted in time too.
+    pub(crate) fn take_each(self: &Arc<Self>, wants: &[(u64, Goal)]) -> Result<EachFresh<'_>, SpaceError> {
+        match self.allocator.take_each(&self.region, wants) {
+            Err(SpaceError::Full(space)) => match self.make_free(&space) {
+                true => self.allocator.take_each(&self.region, wants),
+                false => Err(SpaceError::Full(space)),
+            },
+            taken => taken,
+        }
+    }
+
+    /// Tries until there is space, waiting for blocks that come free.
     pub(crate) fn until_there_is_space<T>(
         self: &Arc<Self>,
         until: Until,
         attempt: impl Fn() -> Result<T, SpaceError>,
     ) -> Result<T, SpaceError> {
+        let mut waiting = SpaceWait::default();
         loop {
             match attempt() {
-                Err(SpaceError::Full(space)) => self.wait_for_space(space, until)?,
+                Err(SpaceError::Full(space)) => waiting.wait(self, space, until)?,
                 ended => return ended,
             }
         }
@@ -120,67 +135,88 @@ impl Shared {
         self: &Arc<Self>,
         attempt: impl Fn() -> Result<T, SpaceError>,
     ) -> Result<T, SpaceError> {
+        let mut waiting = SpaceWait::default();
         loop {
             match attempt() {
-                Err(SpaceError::Full(space)) => self.space_async(space).await?,
+                Err(SpaceError::Full(space)) => waiting.wait_async(self, space).await?,
                 ended => return ended,
             }
         }
     }
+}
 
-    /// Waits for space, if it is only that which a pin lacks.
-    pub(crate) fn wait_if_full(&self, error: PinError, until: Until) -> Result<(), PinError> {
+/// What waits between attempts that find too little space.
+///
+/// The first attempt costs nothing more. When it has failed, blocks that come free are watched for, and then it is tried
+/// again: from there on nothing is missed, whichever way it comes.
+#[derive(Default)]
+pub(crate) struct SpaceWait {
+    watch: Option<SpaceWatch>,
+}
+
+impl SpaceWait {
+    /// Waits until it is worth trying again. `space` is what the attempt found.
+    pub(crate) fn wait(&mut self, pool: &Shared, space: NoSpace, until: Until) -> Result<(), SpaceError> {
+        let Some(watch) = self.watching(pool, &space)? else { return Ok(()) };
+        watch.wait(pool.allocator.durable(), until).or_else(|error| pool.found_nothing(space, error))
+    }
+
+    /// As [`SpaceWait::wait`], as a future.
+    pub(crate) async fn wait_async(&mut self, pool: &Shared, space: NoSpace) -> Result<(), SpaceError> {
+        let Some(watch) = self.watching(pool, &space)? else { return Ok(()) };
+        watch.wait_async(pool.allocator.durable()).await.or_else(|error| pool.found_nothing(space, error))
+    }
+
+    /// As [`SpaceWait::wait`], if space is all that a pin lacks.
+    pub(crate) fn wait_if_full(&mut self, pool: &Shared, error: PinError, until: Until) -> Result<(), PinError> {
         let (file, space) = error.lacks_space()?;
-        self.wait_for_space(space, until).map_err(|source| PinError::space(file, source))
+        self.wait(pool, space, until).map_err(|source| PinError::space(file, source))
     }
 
-    /// As [`Shared::wait_if_full`], as a future.
-    pub(crate) async fn wait_if_full_async(&self, error: PinError) -> Result<(), PinError> {
+    /// As [`SpaceWait::wait_if_full`], as a future.
+    pub(crate) async fn wait_if_full_async(&mut self, pool: &Shared, error: PinError) -> Result<(), PinError> {
         let (file, space) = error.lacks_space()?;
-        self.space_async(space).await.map_err(|source| PinError::space(file, source))
+        self.wait_async(pool, space).await.map_err(|source| PinError::space(file, source))
     }
 
-    /// Waits until a freed block that a pin kept is free.
-    pub(crate) fn wait_for_space(&self, space: NoSpace, until: Until) -> Result<(), SpaceError> {
-        if Self::is_there_now(&space)? {
-            return Ok(());
+    /// The watch, if one was kept before the attempt, and there is something to wait for.
+    fn watching(&mut self, pool: &Shared, space: &NoSpace) -> Result<Option<&mut SpaceWatch>, SpaceError> {
+        if is_there_now(space)? {
+            return Ok(None);
         }
-        self.took(self.allocator.busy().reap_until(CommitId::ALL, until), space)
-    }
-
-    pub(crate) async fn space_async(&self, space: NoSpace) -> Result<(), SpaceError> {
-        if Self::is_there_now(&space)? {
-            return Ok(());
+        if self.watch.is_none() {
+            self.watch = Some(pool.allocator.busy().watch());
+            return Ok(None);
         }
-        self.took(self.allocator.busy().reap_async(CommitId::ALL).await, space)
+        Ok(self.watch.as_mut())
     }
+}
 
-    /// Gives back what a wait was given. When nothing is kept any more, somebody else may have: then it is looked once
-    /// more whether that is enough.
-    fn took(&self, free: Result<Vec<FreeExtent>, LayoutSpaceError>, space: NoSpace) -> Result<(), SpaceError> {
-        match free {
-            Ok(free) => self.allocator.give_back(free),
-            Err(LayoutSpaceError::NothingPinned { .. }) => {
-                let now = self.allocator.no_space(self.block.floor(space.asked));
-                if now.asked > now.free {
-                    return Err(SpaceError::Full(now));
+impl Shared {
+    /// What to say when a wait found nothing to wait for: everything is here, or nowhere, since the attempt failed.
+    fn found_nothing(&self, asked: NoSpace, error: LayoutSpaceError) -> Result<(), SpaceError> {
+        match error {
+            LayoutSpaceError::NothingPinned { .. } => {
+                let now = self.allocator.no_space(self.block.floor(asked.asked));
+                match is_there_now(&now)? || (now.not_durable > 0 && self.flush_log().is_ok()) {
+                    true => Ok(()),
+                    false => Err(SpaceError::Full(now)),
                 }
             }
-            Err(error) => return Err(SpaceError::waiting(space, error)),
+            error => Err(SpaceError::waiting(asked, error)),
         }
-        Ok(())
     }
+}
 
-    /// Whether it came between the attempt and the count.
-    ///
-    /// # Errors
-    /// `ENOSPC` if it were too little when all pins had left: no wait would help.
-    fn is_there_now(space: &NoSpace) -> Result<bool, SpaceError> {
-        let in_time = space.free + space.pinned + space.quarantined + space.not_durable;
-        match space.asked > in_time {
-            true => Err(SpaceError::Full(*space)),
-            false => Ok(space.asked <= space.free),
-        }
+/// Whether it came between the attempt and the count.
+///
+/// # Errors
+/// `ENOSPC` if it were too little when all pins had left: no wait would help.
+fn is_there_now(space: &NoSpace) -> Result<bool, SpaceError> {
+    let in_time = space.free + space.pinned + space.quarantined + space.not_durable;
+    match space.asked > in_time {
+        true => Err(SpaceError::Full(*space)),
+        false => Ok(space.asked <= space.free),
     }
 }
 

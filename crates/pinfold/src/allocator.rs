@@ -1,15 +1,18 @@
 //! The allocator: which blocks are free, and how they come back.
 //!
-//! Blocks come back in two ways only. What was in a file comes as a [`FreeExtent`], out of [`BusyExtents::reap`]: nobody
-//! reaches it, and its freeing is durable (G1, G9). What was taken and never put into a file comes back as it went, when
-//! its [`Fresh`] is dropped: nobody has seen it.
+//! Blocks come back in three ways only. What was in a file comes as a [`FreeExtent`], out of [`BusyExtents::reap`]: nobody
+//! reaches it, and its freeing is durable (G1, G9). What was in a file that no device was ever given comes back when the
+//! file goes. What was taken and never put into a file comes back as it went, when its [`Fresh`] is dropped: nobody has
+//! seen it.
 //!
 //! Stays true  S1: a block is free, fresh, in exactly one file, or busy.
 //!             S2: there is memory behind every fresh block: touching it is no `SIGBUS` on a full machine.
-//!             S4: `spare` blocks stay free for the next checkpoint, which alone takes of them.
-//!             S3: with `returning` in hand, no block is on its way from the busy extents to the free ones (but what a
-//!                 wait for space has just been given): who finds too little then, finds it nowhere.
-//! Lock order  `backing` alone; or `returning`, then the busy extents' locks, then `space`.
+//!             S3: while the busy extents are counted, no block is on its way from there to here (`layout`, V2). So who
+//!                 counts them first, and what is free then, and finds too little, finds it nowhere.
+//!             S4: whoever puts blocks back says so, after: who waits for space tries again (`layout`, V1). An attempt
+//!                 takes all that it needs in one step, or nothing: two that wait do not wake one another for ever.
+//!             S5: `spare` blocks stay free for the next checkpoint, which alone takes of them.
+//! Lock order  `backing` alone; or the busy extents' locks, then `space`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use pinfold_layout::{BusyExtents, CommitId, FreeExtent};
 use pinfold_region::Region;
+use smallvec::{SmallVec, smallvec};
 
 use crate::error::{NoSpace, SpaceError};
 use crate::extents::{Run, State};
@@ -27,7 +31,6 @@ use crate::units::{BlockSize, HUGE_PAGE};
 
 pub(crate) struct Allocator {
     space: Mutex<FreeSpace>,
-    returning: Mutex<()>,
     busy: BusyExtents,
     /// What left files up to this commit is durable: written by the journal.
     durable_commit: Arc<AtomicU64>,
@@ -47,6 +50,9 @@ pub(crate) struct Fresh<'a> {
     runs: Vec<Range<u64>>,
 }
 
+/// Blocks for several wants; for one, most of the time.
+pub(crate) type EachFresh<'a> = SmallVec<[Fresh<'a>; 1]>;
+
 impl Fresh<'_> {
     /// The runs, in the order in which they were taken.
     pub(crate) fn runs(&self) -> impl Iterator<Item = Run> {
@@ -61,10 +67,7 @@ impl Fresh<'_> {
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        if !self.runs.is_empty() {
-            let mut space = lock(&self.allocator.space);
-            self.runs.drain(..).for_each(|run| space.give_back(run));
-        }
+        self.allocator.put_back(std::mem::take(&mut self.runs));
     }
 }
 
@@ -82,7 +85,6 @@ impl Allocator {
         free.into_iter().for_each(|run| space.give_back(run));
         Self {
             space: Mutex::new(space),
-            returning: Mutex::default(),
             busy,
             durable_commit,
             freed: Mutex::default(),
@@ -93,7 +95,7 @@ impl Allocator {
         }
     }
 
-    /// Keeps that many blocks back for the next checkpoint (S4).
+    /// Keeps that many blocks back for the next checkpoint (S5).
     pub(crate) fn set_spare(&self, blocks: u64) {
         self.spare.store(blocks, Ordering::Relaxed);
     }
@@ -103,7 +105,7 @@ impl Allocator {
         self.spare.load(Ordering::Relaxed)
     }
 
-    /// Takes blocks for a checkpoint, spare ones too (S4).
+    /// Takes blocks for a checkpoint, spare ones too (S5).
     pub(crate) fn take_spare(&self, region: &Region, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
         self.take_leaving(0, region, want, goal)
     }
@@ -115,8 +117,7 @@ impl Allocator {
 
     /// Gives back what a former checkpoint lay in.
     pub(crate) fn give_back_checkpoint(&self, runs: Vec<Range<u64>>) {
-        let mut space = lock(&self.space);
-        runs.into_iter().for_each(|run| space.give_back(run));
+        self.put_back(runs);
     }
 
     /// Gives back what was freed without a break, once the log is durable up to `position`.
@@ -129,8 +130,8 @@ impl Allocator {
         let mut freed = lock(&self.freed);
         let due = freed.iter().take_while(|(at, _)| *at <= position).count();
         let due: Vec<_> = freed.drain(..due).flat_map(|(_, runs)| runs).collect();
-        self.give_back_unexposed(due.into_iter());
         drop(freed);
+        self.put_back(due);
         self.reap();
     }
 
@@ -140,7 +141,8 @@ impl Allocator {
         let before = self.blocks.swap(blocks, Ordering::AcqRel);
         self.backing.forget_last(self.block.offset(before));
         space.grow(blocks);
-        space.give_back(before..blocks);
+        drop(space);
+        self.put_back(vec![before..blocks]);
     }
 
     /// Takes `want` blocks, as near to the goal and in as few runs as there are.
@@ -159,7 +161,26 @@ impl Allocator {
             take()
         });
         let runs = taken.ok_or_else(|| SpaceError::Full(self.no_space(want)))?;
-        let fresh = Fresh { allocator: self, runs: runs.into_iter().collect() };
+        self.fresh(region, runs)
+    }
+
+    /// The same for several wants: all of them or none, as one step (S4).
+    pub(crate) fn take_each(&self, region: &Region, wants: &[(u64, Goal)]) -> Result<EachFresh<'_>, SpaceError> {
+        if let [(want, goal)] = wants {
+            return Ok(smallvec![self.take(region, *want, *goal)?]);
+        }
+        let take = || take_each(&mut lock(&self.space), wants, self.spare());
+        let taken = take().or_else(|| {
+            self.reap();
+            take()
+        });
+        let each = taken.ok_or_else(|| SpaceError::Full(self.no_space(wants.iter().map(|(want, _)| want).sum())))?;
+        each.into_iter().map(|runs| self.fresh(region, runs)).collect()
+    }
+
+    /// Blocks that were taken, with memory behind them (S2).
+    fn fresh(&self, region: &Region, runs: Vec<Range<u64>>) -> Result<Fresh<'_>, SpaceError> {
+        let fresh = Fresh { allocator: self, runs };
         for run in &fresh.runs {
             self.backing.put_behind(region, self.block.to_bytes(run))?;
         }
@@ -174,25 +195,31 @@ impl Allocator {
 
     /// Takes back what nobody reaches any more, and whose freeing is durable.
     pub(crate) fn reap(&self) {
-        let _returning = lock(&self.returning);
-        let free = self.busy.reap(self.durable());
-        if !free.is_empty() {
-            self.give_back(free);
-        }
-    }
-
-    /// The one way back for what was in a file.
-    pub(crate) fn give_back(&self, free: Vec<FreeExtent>) {
-        let mut space = lock(&self.space);
-        for extent in free.into_iter().map(FreeExtent::into_extent) {
-            space.give_back(extent.block..extent.block + extent.len());
-        }
+        self.busy.reap(self.durable(), |free| {
+            if free.is_empty() {
+                return;
+            }
+            let mut space = lock(&self.space);
+            for extent in free.into_iter().map(FreeExtent::into_extent) {
+                space.give_back(extent.block..extent.block + extent.len());
+            }
+        });
     }
 
     /// The one way back for what was in a file that no device was ever given, and that nobody has open.
     pub(crate) fn give_back_unexposed(&self, runs: impl Iterator<Item = Range<u64>>) {
+        self.put_back(runs.collect());
+    }
+
+    /// Puts back what nobody can have seen, and tells who waits for space (S4).
+    fn put_back(&self, runs: Vec<Range<u64>>) {
+        if runs.is_empty() {
+            return;
+        }
         let mut space = lock(&self.space);
-        runs.for_each(|run| space.give_back(run));
+        runs.into_iter().for_each(|run| space.give_back(run));
+        drop(space);
+        self.busy.came_free();
     }
 
     /// What is free, in blocks, and how long the longest free run is.
@@ -226,7 +253,7 @@ impl Allocator {
 
     /// What is missing for `want` blocks, or was.
     pub(crate) fn no_space(&self, want: u64) -> NoSpace {
-        let _returning = lock(&self.returning);
+        // In this order (S3).
         let busy = self.busy.stats();
         let bytes = |blocks: u64| blocks.saturating_mul(self.block.bytes());
         NoSpace {
@@ -238,6 +265,23 @@ impl Allocator {
             total: bytes(self.blocks()),
         }
     }
+}
+
+/// Takes blocks for each of `wants`, or none, and leaves `spare` (S5).
+fn take_each(space: &mut FreeSpace, wants: &[(u64, Goal)], spare: u64) -> Option<Vec<Vec<Range<u64>>>> {
+    let wanted: u64 = wants.iter().map(|(want, _)| want).sum();
+    if space.free() < wanted.saturating_add(spare) {
+        return None;
+    }
+    let mut each = Vec::with_capacity(wants.len());
+    for (want, goal) in wants {
+        let Some(runs) = space.take(*want, *goal) else {
+            each.into_iter().flatten().for_each(|run| space.give_back(run));
+            return None;
+        };
+        each.push(runs);
+    }
+    Some(each)
 }
 
 /// Which parts of the region have memory behind them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pinfold_layout::{LongTerm, LongTermPin, PinError as LayoutPinError, Until};
 
+use crate::allocation::SpaceWait;
 use crate::dirty::WrittenByDevice;
 use crate::error::PinError;
 use crate::file::File;
@@ -74,7 +75,7 @@ impl File {
 }
 
 impl LongTermPinning<'_> {
-    /// Waits for breaks that are in the way, and for space that pins keep.
+    /// Waits for breaks that are in the way, and for space (as [`Allocation::wait`](crate::Allocation::wait) does).
     ///
     /// # Errors
     /// [`PinError`]; above all `EOPNOTSUPP` without a recall handler.
@@ -88,6 +89,7 @@ impl LongTermPinning<'_> {
     /// As there, and `ETIMEDOUT`, `EINTR`.
     pub fn until(self, until: Until) -> Result<LongTermPinned, PinError> {
         self.want.check()?;
+        let mut waiting = SpaceWait::default();
         loop {
             let (holder, layout) = (&self.want.open.pool.holder, self.want.open.layout_for_pins()?);
             let mut found = None;
@@ -95,7 +97,7 @@ impl LongTermPinning<'_> {
             let pin = holder.pin_long_term(layout, self.want.blocks(), self.term.clone(), until, resolve);
             match self.assemble(pin, found) {
                 Ok(pinned) => return Ok(pinned),
-                Err(error) => self.want.open.pool.wait_if_full(error, until)?,
+                Err(error) => waiting.wait_if_full(&self.want.open.pool, error, until)?,
             }
         }
     }
@@ -119,6 +121,7 @@ impl LongTermPinning<'_> {
     /// As there.
     pub async fn wait_async(self) -> Result<LongTermPinned, PinError> {
         self.want.check()?;
+        let mut waiting = SpaceWait::default();
         loop {
             let (holder, layout) = (&self.want.open.pool.holder, self.want.open.layout_for_pins()?);
             let mut found = None;
@@ -126,7 +129,7 @@ impl LongTermPinning<'_> {
             let pin = holder.pin_long_term_async(layout, self.want.blocks(), self.term.clone(), resolve).await;
             match self.assemble(pin, found) {
                 Ok(pinned) => return Ok(pinned),
-                Err(error) => self.want.open.pool.wait_if_full_async(error).await?,
+                Err(error) => waiting.wait_if_full_async(&self.want.open.pool, error).await?,
             }
         }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use pinfold_layout::{Access, Label, LabelError, PinRequest, PinSpec, Until};
 use smallvec::SmallVec;
 
+use crate::allocation::SpaceWait;
 use crate::error::PinError;
 use crate::file::{File, OpenFile};
 use crate::lock::read;
@@ -132,7 +133,7 @@ impl<'f> Pinning<'f> {
         self
     }
 
-    /// Waits for breaks that are in the way, and for space that pins keep.
+    /// Waits for breaks that are in the way, and for space (as [`Allocation::wait`](crate::Allocation::wait) does).
     ///
     /// # Errors
     /// [`PinError`]. Nothing is pinned then. Blocks that were put under a hole before a later break came stay in the
@@ -147,10 +148,11 @@ impl<'f> Pinning<'f> {
     /// As there, and `ETIMEDOUT`, `EINTR`.
     pub fn until(self, until: Until) -> Result<Pinned, PinError> {
         self.check()?;
+        let mut waiting = SpaceWait::default();
         loop {
             match self.pin_once(Some(until)) {
                 Ok(pinned) => return Ok(pinned),
-                Err(error) => self.pool().wait_if_full(error, until)?,
+                Err(error) => waiting.wait_if_full(self.pool(), error, until)?,
             }
         }
     }
@@ -170,13 +172,14 @@ impl<'f> Pinning<'f> {
     /// As there.
     pub async fn wait_async(self) -> Result<Pinned, PinError> {
         self.check()?;
+        let mut waiting = SpaceWait::default();
         loop {
             let requests = self.requests()?;
             let resolve = |index| self.want(index).resolve();
             let (transfer, resolved) = self.pool().holder.transfer_async(&requests, resolve).await?;
             match self.assemble(transfer, resolved) {
                 Ok(pinned) => return Ok(pinned),
-                Err(error) => self.pool().wait_if_full_async(error).await?,
+                Err(error) => waiting.wait_if_full_async(self.pool(), error).await?,
             }
         }
     }

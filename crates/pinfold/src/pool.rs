@@ -18,7 +18,7 @@ use pinfold_region::{Region, RegionKind};
 
 use crate::allocator::{Allocator, Fresh};
 use crate::core::{Core, Nodes};
-use crate::error::{PoolError, SpaceError};
+use crate::error::{NoSpace, PoolError, SpaceError};
 use crate::file::evict;
 use crate::journal::{Journal, Keeper};
 use crate::lasting::Lasting;
@@ -307,16 +307,19 @@ impl Shared {
     /// Takes `want` blocks (see [`Allocator::take`]), of what could not be evicted in time too.
     pub(crate) fn take(self: &Arc<Self>, want: u64, goal: Goal) -> Result<Fresh<'_>, SpaceError> {
         match self.allocator.take(&self.region, want, goal) {
-            Err(SpaceError::Full(space)) => {
-                // What is freed and not durable is so after a commit (G9).
-                let durable = space.not_durable > 0 && self.flush_log().is_ok();
-                match self.evict_late() || durable {
-                    true => self.allocator.take(&self.region, want, goal),
-                    false => Err(SpaceError::Full(space)),
-                }
-            }
+            Err(SpaceError::Full(space)) => match self.make_free(&space) {
+                true => self.allocator.take(&self.region, want, goal),
+                false => Err(SpaceError::Full(space)),
+            },
             taken => taken,
         }
+    }
+
+    /// Whether it is worth trying again: what is freed and not durable is durable after a commit (G9), and what could not be
+    /// evicted in time may be evicted now.
+    pub(crate) fn make_free(self: &Arc<Self>, space: &NoSpace) -> bool {
+        let durable = space.not_durable > 0 && self.flush_log().is_ok();
+        self.evict_late() || durable
     }
 
     /// Writes zeros over pool blocks.

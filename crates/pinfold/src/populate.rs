@@ -8,6 +8,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::allocator::Fresh;
 use crate::error::{CopyError, JournalError, SpaceError};
 use crate::extents::{Piece, Run, State};
@@ -115,20 +117,11 @@ impl OpenFile {
 
     /// Takes blocks for every hole, or none (P2).
     fn take_for(&self, holes: &[Piece]) -> Result<Vec<TakenFor<'_>>, SpaceError> {
-        let taken: Result<_, _> = holes.iter().map(|hole| self.take_for_one(hole)).collect();
-        taken.map_err(|error| match error {
-            // What was taken for the holes before it is free again: it is all of them that it is too little for.
-            SpaceError::Full(_) => {
-                SpaceError::Full(self.pool.allocator.no_space(holes.iter().map(|hole| hole.len).sum()))
-            }
-            error => error,
-        })
-    }
-
-    fn take_for_one(&self, hole: &Piece) -> Result<TakenFor<'_>, SpaceError> {
-        let after = read(&self.body().map).extents.before(hole.at);
-        let fresh = self.pool.take(hole.len, Goal { after, at: hole.at })?;
-        Ok(TakenFor { at: hole.at, fresh })
+        let after = |hole: &Piece| read(&self.body().map).extents.before(hole.at);
+        let want = |hole: &Piece| (hole.len, Goal { after: after(hole), at: hole.at });
+        let wants: SmallVec<[_; 1]> = holes.iter().map(want).collect();
+        let taken = self.pool.take_each(&wants)?;
+        Ok(holes.iter().zip(taken).map(|(hole, fresh)| TakenFor { at: hole.at, fresh }).collect())
     }
 }
 

@@ -94,10 +94,10 @@ impl Pool {
 }
 
 impl Reserving<'_> {
-    /// Waits for pins that keep freed blocks, if there are too few free ones.
+    /// Waits for space, as [`Allocation::wait`](crate::Allocation::wait) does.
     ///
     /// # Errors
-    /// [`SpaceError`]; nothing is reserved then. `ENOSPC` when no wait would help.
+    /// [`SpaceError`]; nothing is reserved then. `ENOSPC` when there would be too few blocks though all pins left.
     pub fn wait(self) -> Result<Reservation, SpaceError> {
         self.until(Until::done())
     }

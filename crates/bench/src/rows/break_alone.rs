@@ -74,7 +74,7 @@ fn free_one(area: &Area, layout: &Layout, extents: &mut ExtentMap, start: u64) -
     let begun = Instant::now();
     let mut brk = area.break_layout(&[(layout, start..start + 1)], Policy::Wait, Effect::Frees)?;
     brk.drain(Until::done())?.commit(|| extents.remove(start));
-    let free = busy.reap(CommitId::ALL);
+    let free = busy.reap(CommitId::ALL, |free| free);
     drop(brk);
     let took = begun.elapsed();
     for free in free {

@@ -81,6 +81,19 @@ macro_rules! atomic {
                 }
             }
 
+            pub(crate) fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                match &*self.0 {
+                    Inner::Watched(word) => {
+                        if step() {
+                            word.fetch_sub(value, order)
+                        } else {
+                            0
+                        }
+                    }
+                    Inner::Plain(word) => word.fetch_sub(value, order),
+                }
+            }
+
             pub(crate) fn compare_exchange(
                 &self,
                 current: $int,

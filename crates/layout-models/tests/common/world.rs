@@ -1,7 +1,7 @@
 //! A small area over the mechanism's own source, and beside it the caller's side: a file map and blocks.
 
 use crate::bytes::Bytes;
-use crate::mechanism::busy_extents::{BusyExtents, CommitId, Extent};
+use crate::mechanism::busy_extents::{BusyExtents, CommitId, Extent, FreeExtent};
 use crate::mechanism::fences::Fences;
 use crate::mechanism::geometry::Geometry;
 use crate::mechanism::header::{Announcement, Cell, Growing, Header, Prologue, VoidMark};
@@ -93,8 +93,8 @@ impl World {
 
     /// Gives away what nobody reaches, as an allocator would.
     pub(crate) fn reap(&self) -> usize {
-        let free = self.busy.reap(CommitId::ALL);
-        free.into_iter().map(|free| self.files.give_away(&free.into_extent())).count()
+        let give = |free: FreeExtent| self.files.give_away(&free.into_extent());
+        self.busy.reap(CommitId::ALL, |free| free.into_iter().map(give).count())
     }
 }
 

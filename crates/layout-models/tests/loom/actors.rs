@@ -75,8 +75,8 @@ impl World {
     }
 
     /// Waits for space as an allocator does that has none.
-    pub(crate) fn wait_for_space(&self) -> usize {
-        let Ok(free) = self.busy.reap_until(CommitId::ALL, Until::done()) else { return 0 };
-        free.into_iter().map(|free| self.files.give_away(&free.into_extent())).count()
+    pub(crate) fn wait_for_space(&self) {
+        let mut watch = self.busy.watch();
+        while self.reap() == 0 && watch.wait(CommitId::ALL, Until::done()).is_ok() {}
     }
 }

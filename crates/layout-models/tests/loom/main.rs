@@ -23,4 +23,5 @@ mod holders;
 mod needed;
 mod newcomers;
 mod pin_and_close;
+mod space;
 mod two_breaks;

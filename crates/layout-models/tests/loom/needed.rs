@@ -22,6 +22,7 @@ fn models_that_need(site: Site) -> &'static [&'static str] {
         Site::CloseScan => &["pin_and_close::try_pin_meets_try_drain", "pin_and_close::copy_meets_close"],
         Site::SweepScan => &["cells::a_pin_meets_the_sweep_of_its_cell"],
         Site::Park => &["detach::space_waits_for_a_pin"],
+        Site::SpaceGiven | Site::SpaceWatched => &["space::what_comes_free_wakes_who_waits"],
         Site::AnnounceWrite => &[
             "pin_and_close::pin_reads_a_record_that_is_used_again",
             "pin_and_close::a_pin_does_not_take_another_break_for_its_own",
@@ -35,6 +36,7 @@ fn models_that_need(site: Site) -> &'static [&'static str] {
         Site::WakeReaped => &["holders::a_killed_copy_stops_no_break"],
         Site::WakeRecall => &["holders::a_recalled_pin_leaves"],
         Site::WakeVoid => &["holders::a_void_pin_wakes_the_break"],
+        Site::WakeSpace => &["space::what_comes_free_wakes_who_waits", "space::what_is_parked_wakes_who_waits"],
     }
 }
 

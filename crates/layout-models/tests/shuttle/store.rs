@@ -73,7 +73,7 @@ impl Store {
 
     /// Takes back what nobody reaches.
     pub(crate) fn reap(&self, world: &World) {
-        self.free(world.busy.reap(CommitId::ALL));
+        world.busy.reap(CommitId::ALL, |free| self.free(free));
     }
 
     /// At the end every block is in the file or free.

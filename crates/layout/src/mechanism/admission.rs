@@ -70,7 +70,7 @@ impl Holder {
         if want.layout.area != self.view.area {
             return Err(PinError::ForeignLayout(want.layout.object));
         }
-        if self.view.limited {
+        if self.view.limited && want.spec.flags.has(Flags::DEVICE) {
             return Err(PinError::Limited);
         }
         if want.start >= want.end {

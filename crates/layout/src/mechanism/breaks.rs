@@ -179,6 +179,7 @@ impl Owner {
             let target = targets.iter().find(|t| t.layout.object == object).unwrap_or(&targets[0]);
             header.word(target.layout.cell).generation()
         };
+        let leaves_something = left.iter().any(|extent| !extent.is_empty());
         let commit = self.busy.park(self, left, generation_of, reached);
         if reached {
             // From here on the pins that reach what was parked ring as they leave.
@@ -190,7 +191,9 @@ impl Owner {
         if reached {
             self.view.fences.heavy(Site::Park);
         }
-        self.busy.announce_change(self);
+        if leaves_something {
+            self.announce_space();
+        }
         commit
     }
 

@@ -4,17 +4,16 @@
 //! reused busy; so do we. Which pins reach what is decided in [`parked`](super::parked).
 //!
 //! Stays true  B1: an extent leaves the busy set only through [`BusyExtents::reap`], and only once.
+//! Lock order  `returning`, then the set.
 
 #![allow(clippy::single_range_in_vec_init, reason = "sets of ranges, often of one")]
 
-use crate::sync::{Arc, ThisThread, Woke, lock};
+use crate::sync::{Arc, lock};
 
 use super::attribution::BusyExtentInfo;
-use super::error::SpaceError;
-use super::owner::{InTheWay, Owner};
-use super::parked::{Parked, Set, cut, reached_pieces, union};
-use super::sleeper::WordRef;
-use super::until::Until;
+use super::owner::Owner;
+use super::parked::{Parked, Set, cut};
+use super::space::SpaceWatch;
 
 /// A run of blocks of an object: `start..end` in the object is `block..block + (end - start)` on the medium.
 ///
@@ -104,17 +103,34 @@ pub struct BusyExtents {
 }
 
 impl BusyExtents {
-    /// Everything that nobody reaches and whose commit is durable. Each extent is given once (B1).
+    /// Gives `give` everything that nobody reaches and whose commit is durable, each extent once (B1), and returns what
+    /// `give` does. It is called also when there is nothing.
+    ///
+    /// `give` puts the extents into the caller's allocator. Until it returns they are on their way, and nobody is told
+    /// that there is nothing to wait for (V2); after that, who waits for space tries again. It must not ask anything of
+    /// the busy extents itself.
     ///
     /// `durable_up_to` says that this commit and all older ones are durable. To know: read
     /// [`BusyExtents::newest_commit`], flush the journal, then reap up to what was read.
-    pub fn reap(&self, durable_up_to: CommitId) -> Vec<FreeExtent> {
+    pub fn reap<T>(&self, durable_up_to: CommitId, give: impl FnOnce(Vec<FreeExtent>) -> T) -> T {
         if !self.is_owners() {
-            return Vec::new();
+            return give(Vec::new());
         }
+        let _returning = lock(&self.owner.busy.returning);
+        let (free, became_durable) = self.take_free(durable_up_to);
+        let changes = became_durable || !free.is_empty();
+        let given = give(free.into_iter().map(FreeExtent).collect());
+        if changes {
+            self.owner.announce_space();
+        }
+        given
+    }
+
+    /// Takes what is free out of the set; and whether more has become durable than was known.
+    fn take_free(&self, durable_up_to: CommitId) -> (Vec<Extent>, bool) {
         let owner = &self.owner;
         let mut set = lock(&owner.busy.set);
-        set.note_durable(durable_up_to);
+        let became_durable = set.note_durable(durable_up_to);
         let Set { by_object, ready, durable, .. } = &mut *set;
         let mut free = Vec::new();
         ready.retain(|object| {
@@ -127,113 +143,19 @@ impl BusyExtents {
             parked.iter().any(|parked| parked.commit <= *durable)
         });
         owner.busy.count(&set);
-        free.into_iter().map(FreeExtent).collect()
+        (free, became_durable)
     }
 
-    /// As [`BusyExtents::reap`], but waits until there is something: for a pin to leave, as long as `until` says.
-    ///
-    /// # Errors
-    /// [`SpaceError`]; above all [`SpaceError::NothingPinned`] when no wait would help.
-    pub fn reap_until(&self, durable_up_to: CommitId, until: Until) -> Result<Vec<FreeExtent>, SpaceError> {
-        let mut last = None;
-        loop {
-            let (bells, first) = match self.look(durable_up_to)? {
-                Look::Free(free) => return Ok(free),
-                Look::Kept { bells, first } => (bells, first),
-            };
-            let info = || Box::new(self.owner.describe(&first.member, &first.pin));
-            match last {
-                Some(Woke::TimedOut) => return Err(SpaceError::Busy { pin: info(), timed_out: true }),
-                Some(Woke::Interrupted) => return Err(SpaceError::Interrupted),
-                _ => {}
-            }
-            if first.is_of(ThisThread::get()) {
-                return Err(SpaceError::Deadlock(info()));
-            }
-            last = self.sleep(&bells, until);
-        }
+    /// Watches for space, for who finds none: see [`SpaceWatch`].
+    pub fn watch(&self) -> SpaceWatch {
+        SpaceWatch::new(&self.owner)
     }
 
-    /// As [`BusyExtents::reap_until`], but never waits.
-    ///
-    /// # Errors
-    /// [`SpaceError::Busy`] names the pin that keeps the oldest extent.
-    pub fn try_reap(&self, durable_up_to: CommitId) -> Result<Vec<FreeExtent>, SpaceError> {
-        match self.look(durable_up_to)? {
-            Look::Free(free) => Ok(free),
-            Look::Kept { first, .. } => {
-                let pin = Box::new(self.owner.describe(&first.member, &first.pin));
-                Err(SpaceError::Busy { pin, timed_out: false })
-            }
-        }
-    }
-
-    /// As [`BusyExtents::reap_until`], as a future of no particular runtime.
-    pub fn reap_async(
-        &self,
-        durable_up_to: CommitId,
-    ) -> impl Future<Output = Result<Vec<FreeExtent>, SpaceError>> + Send {
-        let this = self.clone();
-        let mut registration = None;
-        std::future::poll_fn(move |context| match this.look(durable_up_to) {
-            Err(error) => std::task::Poll::Ready(Err(error)),
-            Ok(Look::Free(free)) => std::task::Poll::Ready(Ok(free)),
-            Ok(Look::Kept { bells, .. }) => {
-                let registration = registration.get_or_insert_with(|| this.owner.sleeper.registration());
-                registration.wake_when_changed(bells, None, context.waker());
-                std::task::Poll::Pending
-            }
-        })
-    }
-
-    fn look(&self, durable_up_to: CommitId) -> Result<Look, SpaceError> {
-        let space = WordRef::Own(Arc::clone(&self.owner.busy.space));
-        let mut bells = vec![(space.clone(), space.value())];
-        // Bells before slots: a pin that leaves after this look changes one of them.
-        let reachers = self.reachers_of_durable(durable_up_to);
-        let free = self.reap(durable_up_to);
-        if !free.is_empty() {
-            return Ok(Look::Free(free));
-        }
-        let Some(first) = reachers.first().cloned() else {
-            return Err(SpaceError::NothingPinned { not_durable: self.stats().not_durable });
-        };
-        for way in &reachers {
-            if !bells.iter().any(|(word, _)| std::ptr::eq(word.word(), way.member.segment.bell())) {
-                bells.push((way.word(), way.bell));
-            }
-            self.owner.reap_if_dead(&way.member);
-        }
-        Ok(Look::Kept { bells, first })
-    }
-
-    /// The pins that keep durable extents, oldest extent first.
-    fn reachers_of_durable(&self, durable_up_to: CommitId) -> Vec<InTheWay> {
-        let mut set = lock(&self.owner.busy.set);
-        set.note_durable(durable_up_to);
-        let mut found: Vec<(u64, InTheWay)> = Vec::new();
-        for object in &set.ready {
-            let Some(parked) = set.by_object.get(object) else { continue };
-            let reachers = self.owner.reachers(*object, parked);
-            for (parked, pieces) in parked.iter().zip(reached_pieces(parked, &reachers)) {
-                if parked.commit <= set.durable {
-                    found.extend(pieces.iter().map(|(_, who)| (parked.commit, reachers[*who].way.clone())));
-                }
-            }
-        }
-        found.sort_by_key(|(commit, _)| *commit);
-        found.into_iter().map(|(_, way)| way).collect()
-    }
-
-    fn sleep(&self, bells: &[(WordRef, u32)], until: Until) -> Option<Woke> {
-        let words: Vec<_> = bells.iter().map(|(word, value)| (word.word(), *value)).collect();
-        let at = self.owner.sleeper.backstop(until.deadline());
-        let woke = self.owner.view.fences.futex().wait_any(&words, at);
-        match woke {
-            Woke::Interrupted if until.is_interruptible() => Some(woke),
-            Woke::TimedOut if until.has_passed() => Some(woke),
-            _ => None,
-        }
+    /// Says that blocks are in the caller's allocator again which came there in another way than by a reap: they were
+    /// taken and not used, or nobody could have seen what they were in. Who waits for space tries again. Costs nothing
+    /// to speak of while nobody does.
+    pub fn came_free(&self) {
+        self.owner.announce_space();
     }
 
     /// The youngest commit so far. What it and all older ones changed was handed to the caller's journal before this
@@ -291,32 +213,22 @@ impl BusyExtents {
             set.by_object.remove(&extent.object);
         }
         owner.busy.count(&set);
+        drop(set);
+        if forgotten > 0 {
+            // Who waits for a pin that kept it may have nothing to wait for any more.
+            owner.announce_space();
+        }
         forgotten
     }
 
-    /// How much is parked, and why. Computed now, not stored.
+    /// How much is parked, and why. Computed now, not stored, and while nothing is on its way to the allocator (V2): who
+    /// counts this first, and then what is free there, overlooks nothing.
     pub fn stats(&self) -> BusyStats {
         if !self.is_owners() {
             return BusyStats::default();
         }
-        let set = lock(&self.owner.busy.set);
-        let mut stats = BusyStats::default();
-        for (object, parked) in &set.by_object {
-            let reachers = self.owner.reachers(*object, parked);
-            for (parked, pieces) in parked.iter().zip(reached_pieces(parked, &reachers)) {
-                let held = pieces.iter().filter(|(_, who)| !reachers[*who].way.is_quarantined());
-                let all = union(pieces.iter().map(|(piece, _)| piece.clone()));
-                let by_holders = union(held.map(|(piece, _)| piece.clone()));
-                stats.pinned += by_holders;
-                stats.quarantined += all - by_holders;
-                let rest = parked.extent.len() - all;
-                match parked.commit <= set.durable {
-                    true => stats.free += rest,
-                    false => stats.not_durable += rest,
-                }
-            }
-        }
-        stats
+        let _returning = lock(&self.owner.busy.returning);
+        lock(&self.owner.busy.set).stats(&self.owner)
     }
 
     /// Every parked extent, and who keeps it (G7).
@@ -332,9 +244,4 @@ impl BusyExtents {
         list.sort_by_key(|info| (info.object, info.range.start, info.blocks.start));
         list
     }
-}
-
-enum Look {
-    Free(Vec<FreeExtent>),
-    Kept { bells: Vec<(WordRef, u32)>, first: InTheWay },
 }

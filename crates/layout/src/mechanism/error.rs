@@ -165,8 +165,8 @@ pub enum PinError {
     /// A long-term pin needs a recall handler (G11).
     #[error("a long-term pin needs a recall handler")]
     NoRecall,
-    /// The area is in limited mode (G12).
-    #[error("this area is in limited mode: nothing can be pinned")]
+    /// The area is in limited mode: only copies get in (G12).
+    #[error("this area is in limited mode: no device can pin anything; copies by the CPU work")]
     Limited,
     /// The layout's state was given up, or belongs to another file now: get a new handle.
     #[error("the layout of object {0} is no longer known by this handle")]
@@ -289,11 +289,11 @@ impl BreakError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpaceError {
-    /// Nothing is parked that a pin could give back: what is left waits for its commit to become durable, or there
-    /// is nothing.
+    /// Nothing came free, and nothing durable is parked that a pin could give back: what is parked waits for its commit
+    /// to become durable first, or there is nothing.
     #[error("no parked extent waits for a pin: {not_durable} units wait for their commit to become durable")]
     NothingPinned {
-        /// Units parked whose commit is not durable yet.
+        /// Units parked whose commit is not durable yet. If there are any: commit, and try again.
         not_durable: u64,
     },
     /// `try_` only, or the deadline passed: this pin is the first that keeps an extent.

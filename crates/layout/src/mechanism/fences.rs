@@ -30,6 +30,10 @@ pub(crate) enum Site {
     SweepScan,
     /// Commit: between raising `waited` and the first reap.
     Park,
+    /// Space: between giving blocks back and looking whether anybody watches.
+    SpaceGiven,
+    /// Space: between beginning to watch and the attempt.
+    SpaceWatched,
     /// Announcement: between marking the record as being written and writing it.
     AnnounceWrite,
     /// Admission: between reading an announcement's words and its version again.
@@ -46,13 +50,15 @@ pub(crate) enum Site {
     WakeRecall,
     /// A mark that voids a pin wakes who sleeps on its holder's bell.
     WakeVoid,
+    /// Blocks that came free, or were parked, wake who waits for space (G2).
+    WakeSpace,
 }
 
 impl Site {
     /// Every site, for the test that takes out one after the other.
     #[cfg(test)]
     #[allow(dead_code, reason = "used by the models")]
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::PinPublish,
         Self::PinResolved,
         Self::UnpinClear,
@@ -62,6 +68,8 @@ impl Site {
         Self::CloseScan,
         Self::SweepScan,
         Self::Park,
+        Self::SpaceGiven,
+        Self::SpaceWatched,
         Self::AnnounceWrite,
         Self::AnnounceReread,
         Self::WakeUnpin,
@@ -70,6 +78,7 @@ impl Site {
         Self::WakeReaped,
         Self::WakeRecall,
         Self::WakeVoid,
+        Self::WakeSpace,
     ];
 }
 
@@ -126,12 +135,13 @@ impl Fences {
         }
     }
 
-    /// Bumps a bell and wakes who sleeps on it.
-    pub(crate) fn ring(self, site: Site, bell: &AtomicU64) {
+    /// Bumps a bell and wakes who sleeps on it. What the bell was before.
+    pub(crate) fn ring(self, site: Site, bell: &AtomicU64) -> u64 {
         // ORDER: Release pairs with the Acquire load of the bell before a scan: who reads the new value sees the
         // cleared slot. Who reads the old one is woken, or does not get to sleep.
-        bell.fetch_add(1, Ordering::Release);
+        let before = bell.fetch_add(1, Ordering::Release);
         self.wake(site, bell);
+        before
     }
 
     pub(crate) fn wake(self, site: Site, word: &AtomicU64) {

@@ -19,7 +19,7 @@ pub(crate) const AREA_VERSION: u64 = 1;
 
 /// The area is shared between processes.
 pub(crate) const FLAG_SHARED: u64 = 1;
-/// Every pin is refused (G12).
+/// Every device pin is refused (G12).
 pub(crate) const FLAG_LIMITED: u64 = 2;
 /// The area has a name, and outlives its owner.
 pub(crate) const FLAG_NAMED: u64 = 4;

@@ -17,7 +17,7 @@ use super::lanes::Lanes;
 use super::pin::{Label, Pin, PinSpec};
 use super::publish::Held;
 use super::recall::Recalls;
-use super::segment::{LABEL_BYTES_MAX, Segment, SlotUse};
+use super::segment::{Flags, LABEL_BYTES_MAX, Segment, SlotUse};
 use super::sleeper::Sleeper;
 use super::until::Until;
 use super::view::{Layout, LayoutToken, View};
@@ -35,8 +35,8 @@ pub struct Holder {
     /// What the pin's path touches, close at hand.
     pub(super) fences: Fences,
     pub(crate) clock: ProcessClock,
-    /// The area's number; 0 in limited mode, which is no layout's.
-    open_area: u64,
+    /// Of which area's layouts copies are let in, and device pins: in limited mode these are let into none (area 0).
+    open_areas: [u64; 2],
     pub(super) lanes: Lanes,
     labels: Mutex<HashMap<(String, String), u16>>,
     /// Tells the owner, if it is in this process, that the holder is gone.
@@ -54,7 +54,7 @@ impl Holder {
         Self {
             fences: view.fences,
             clock: view.clock,
-            open_area: if view.limited { 0 } else { view.area },
+            open_areas: [view.area, if view.limited { 0 } else { view.area }],
             view,
             segment,
             index,
@@ -142,7 +142,8 @@ impl Holder {
         resolve: &mut impl FnMut() -> T,
     ) -> Option<(Held, T)> {
         let tick = self.clock.now();
-        if range.start >= range.end || layout.area != self.open_area || tick == 0 {
+        let open_area = self.open_areas[usize::from(spec.flags.has(Flags::DEVICE))];
+        if range.start >= range.end || layout.area != open_area || tick == 0 {
             return None;
         }
         let place = self.lanes.slot_at_hand(layout.chain)?;

@@ -23,6 +23,7 @@ pub(crate) mod quarantine;
 pub(crate) mod recall;
 pub(crate) mod segment;
 pub(crate) mod sleeper;
+pub(crate) mod space;
 pub(crate) mod transfer;
 pub(crate) mod until;
 pub(crate) mod view;

@@ -7,7 +7,7 @@
 //! Stays true  B2: the pins that reach a parked extent only become fewer: its range was closed when it was parked, so
 //!                 every pin that is older was published by then.
 //!             B3: a piece that a pin reaches stays parked, so that later pieces of the same range know it was taken.
-//! Lock order  `set` is taken after `breaks`; members and marks after it.
+//! Lock order  `set` is taken after `breaks`, and after `returning`; members and marks after it.
 
 #![allow(clippy::single_range_in_vec_init, reason = "sets of ranges, often of one")]
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Instant, Mutex, Ordering, lock};
 
 use super::attribution::BusyExtentInfo;
-use super::busy_extents::{CommitId, Extent};
+use super::busy_extents::{BusyStats, CommitId, Extent};
 use super::marks::PinKey;
 use super::owner::{InTheWay, Member, Owner};
 use super::parked_records::{ParkedRecord, ParkedRecords};
@@ -32,8 +32,12 @@ pub(crate) struct Busy {
     records: Mutex<ParkedRecords>,
     /// How many objects have parked extents: a scan without any takes no lock.
     parked: AtomicU32,
-    /// Bumped when something is parked; who waits for space sleeps on it too.
-    pub(crate) space: Arc<AtomicU64>,
+    /// Held while blocks are on their way from here to the caller's allocator (see [`space`](super::space)).
+    pub(super) returning: Mutex<()>,
+    /// Grows when blocks came free or were parked, if anybody watches; who waits for space sleeps on it.
+    pub(super) space: Arc<AtomicU64>,
+    /// How many watch it.
+    pub(super) watching: AtomicU32,
 }
 
 #[derive(Default)]
@@ -56,12 +60,41 @@ impl Set {
         self.by_object.entry(object).or_default().push(parked);
     }
 
-    /// Takes note that this commit and all older ones are durable.
-    pub(super) fn note_durable(&mut self, durable_up_to: CommitId) {
+    /// Takes note that this commit and all older ones are durable. Whether something parked has become so.
+    pub(super) fn note_durable(&mut self, durable_up_to: CommitId) -> bool {
         self.durable = self.durable.max(durable_up_to.0.min(self.commit));
+        let awaited = self.awaiting.len();
         while let Some((_, object)) = self.awaiting.pop_front_if(|(commit, _)| *commit <= self.durable) {
             self.ready.insert(object);
         }
+        self.awaiting.len() < awaited
+    }
+
+    /// How much is parked in commits that are not durable yet, whether pins reach it or not.
+    pub(super) fn not_durable(&self) -> u64 {
+        let parked = self.by_object.values().flatten().filter(|parked| parked.commit > self.durable);
+        parked.map(|parked| parked.extent.len()).sum()
+    }
+
+    /// How much is parked, and why.
+    pub(super) fn stats(&self, owner: &Owner) -> BusyStats {
+        let mut stats = BusyStats::default();
+        for (object, parked) in &self.by_object {
+            let reachers = owner.reachers(*object, parked);
+            for (parked, pieces) in parked.iter().zip(reached_pieces(parked, &reachers)) {
+                let held = pieces.iter().filter(|(_, who)| !reachers[*who].way.is_quarantined());
+                let all = union(pieces.iter().map(|(piece, _)| piece.clone()));
+                let by_holders = union(held.map(|(piece, _)| piece.clone()));
+                stats.pinned += by_holders;
+                stats.quarantined += all - by_holders;
+                let rest = parked.extent.len() - all;
+                match parked.commit <= self.durable {
+                    true => stats.free += rest,
+                    false => stats.not_durable += rest,
+                }
+            }
+        }
+        stats
     }
 }
 
@@ -128,12 +161,6 @@ impl Busy {
 
     pub(super) fn count(&self, set: &Set) {
         self.parked.store(set.by_object.len().min(u32::MAX as usize) as u32, Ordering::Release);
-    }
-
-    /// Tells who waits for space to look again.
-    pub(crate) fn announce_change(&self, owner: &Owner) {
-        self.space.fetch_add(1, Ordering::Release);
-        owner.view.fences.futex().wake(&self.space);
     }
 
     /// Whether blocks of `object` are parked.

@@ -344,7 +344,7 @@ impl Hands {
             let mut brk = area.break_layout(&[(layout, start..start + 4)], Policy::Detach, Effect::Frees)?;
             let left = Extent { object: layout.object(), start, end: start + 4, block: first_block + round * 4 };
             brk.drain(Until::done()).map_err(said)?.commit(|| vec![left]);
-            drop(busy.reap(pinfold_layout::CommitId::ALL));
+            drop(busy.reap(pinfold_layout::CommitId::ALL, |free| free));
         }
         unreachable!("it is killed before")
     }

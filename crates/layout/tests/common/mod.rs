@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use pinfold_layout::{
-    Access, Area, AreaOptions, Effect, Extent, Geometry, Holder, Layout, LayoutBreak, PinSpec, Policy,
+    Access, Area, AreaOptions, BusyExtents, CommitId, Effect, Extent, FreeExtent, Geometry, Holder, Layout,
+    LayoutBreak, PinSpec, Policy, SpaceError, Until,
 };
 
 /// A device that writes.
@@ -67,6 +68,38 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed().as_secs() < 60, "this never came about: {what}");
         std::thread::yield_now();
     }
+}
+
+/// A thread, as the kernel numbers it.
+#[derive(Clone, Copy)]
+pub(crate) struct Tid(rustix::thread::Pid);
+
+impl Tid {
+    pub(crate) fn of_this_thread() -> Self {
+        Self(rustix::thread::gettid())
+    }
+
+    /// Whether the thread sleeps in the kernel. One that spins does not.
+    pub(crate) fn is_asleep(self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", self.0.as_raw_nonzero()));
+        let stat = stat.unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
+    }
+}
+
+/// Starts something on a thread that is asleep, or at its end, when this returns.
+pub(crate) fn asleep<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> thread::ScopedJoinHandle<'scope, T> {
+    let (send, thread) = std::sync::mpsc::channel();
+    let working = scope.spawn(move || {
+        send.send(Tid::of_this_thread()).unwrap();
+        work()
+    });
+    let thread = thread.recv().unwrap();
+    wait_until("it sleeps", || thread.is_asleep() || working.is_finished());
+    working
 }
 
 /// Waits until some break sleeps for a pin.
@@ -147,6 +180,33 @@ pub(crate) fn break_of(area: &Area, layout: &Layout, range: Range<u64>, policy: 
 /// A run of blocks of object 7.
 pub(crate) fn extent(start: u64, end: u64) -> Extent {
     Extent { object: 7, start, end, block: 100 + start }
+}
+
+/// Reaps, as an allocator does.
+pub(crate) fn reaped(busy: &BusyExtents) -> Vec<Extent> {
+    busy.reap(CommitId::ALL, |free| free.into_iter().map(FreeExtent::into_extent).collect())
+}
+
+/// Reaps, and waits for as long as there is nothing.
+pub(crate) fn reap_or_wait(busy: &BusyExtents, until: Until) -> Result<Vec<Extent>, SpaceError> {
+    let mut watch = busy.watch();
+    loop {
+        match reaped(busy) {
+            free if !free.is_empty() => return Ok(free),
+            _ => watch.wait(CommitId::ALL, until)?,
+        }
+    }
+}
+
+/// The same as a future.
+pub(crate) async fn reap_or_wait_async(busy: &BusyExtents) -> Result<Vec<Extent>, SpaceError> {
+    let mut watch = busy.watch();
+    loop {
+        match reaped(busy) {
+            free if !free.is_empty() => return Ok(free),
+            _ => watch.wait_async(CommitId::ALL).await?,
+        }
+    }
 }
 
 /// Ends the other threads of a test also when it fails.

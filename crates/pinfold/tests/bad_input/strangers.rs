@@ -175,7 +175,6 @@ fn g12_in_limited_mode_no_device_pins_anything_and_nothing_is_busy() {
 }
 
 #[test]
-#[ignore = "a limited area refuses the pins of copies too: nothing can be written into such a pool"]
 fn g12_a_limited_pool_is_read_and_written_by_copies() {
     let limited = PoolOptions::new().area(AreaOptions::default().limited(true));
     nothing_stays_in(limited, |pool| {

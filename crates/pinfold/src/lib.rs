@@ -59,6 +59,7 @@ mod extents;
 mod file;
 mod lock;
 mod long_term;
+mod moments;
 mod names;
 mod node;
 mod pinned;

@@ -167,9 +167,19 @@ impl Shared {
                     return Err(SpaceError::Full(now));
                 }
             }
-            Err(error) => return Err(SpaceError::waiting(space, error)),
+            Err(error) => return Err(self.no_space_came(space, error)),
         }
         Ok(())
+    }
+
+    /// What a wait for space that pins keep ended with.
+    fn no_space_came(&self, space: NoSpace, error: LayoutSpaceError) -> SpaceError {
+        match error {
+            LayoutSpaceError::Busy { pin, .. } => SpaceError::TimedOut { space, pin: Box::new(self.pin_report(*pin)) },
+            LayoutSpaceError::Interrupted => SpaceError::Interrupted,
+            LayoutSpaceError::Deadlock(pin) => SpaceError::Deadlock(Box::new(self.pin_report(*pin))),
+            _ => SpaceError::Full(space),
+        }
     }
 
     /// Whether it came between the attempt and the count.
@@ -181,18 +191,6 @@ impl Shared {
         match space.asked > in_time {
             true => Err(SpaceError::Full(*space)),
             false => Ok(space.asked <= space.free),
-        }
-    }
-}
-
-impl SpaceError {
-    /// What a wait for space that pins keep ended with.
-    pub(crate) fn waiting(asked: NoSpace, error: LayoutSpaceError) -> Self {
-        match error {
-            LayoutSpaceError::Busy { pin, .. } => Self::TimedOut { space: asked, pin },
-            LayoutSpaceError::Interrupted => Self::Interrupted,
-            LayoutSpaceError::Deadlock(pin) => Self::Deadlock(pin),
-            _ => Self::Full(asked),
         }
     }
 }

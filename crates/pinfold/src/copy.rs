@@ -14,7 +14,7 @@
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
 
-use pinfold_layout::{Access, PinSpec, Until};
+use pinfold_layout::{Access, Holder, Layout, Pin, PinSpec, Until};
 use pinfold_region::{AccessError, RegionKind};
 
 use crate::allocator::Fresh;
@@ -24,6 +24,7 @@ use crate::file::{File, OpenFile};
 use crate::lock::{lock, read, write};
 use crate::moments::{Moment, pass};
 use crate::populate::NewBlocks;
+use crate::refusal::NotPinned;
 use crate::units::FILE_BYTES_MAX;
 
 /// The most that is copied under one pin, in bytes: a break waits for no more.
@@ -199,7 +200,7 @@ impl OpenFile {
             return Ok(0);
         }
         let blocks = self.pool.block.outward(&bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), READ, Until::done(), || self.see(&blocks))?;
+        let pin = self.pinned(self.layout()?, &blocks, READ, || self.see(&blocks))?;
         let seen = pin.resolved();
         let bytes = bytes.start..bytes.end.min(seen.len);
         for piece in seen.pieces.as_slice() {
@@ -211,6 +212,19 @@ impl OpenFile {
             }
         }
         Ok(bytes.end.saturating_sub(bytes.start) as usize)
+    }
+
+    /// A pin for a copy.
+    #[inline]
+    fn pinned<T>(
+        &self,
+        layout: &Layout,
+        blocks: &Range<u64>,
+        spec: PinSpec,
+        resolve: impl FnMut() -> T,
+    ) -> Result<Pin<&Holder, T>, Box<NotPinned>> {
+        let pin = self.pool.holder.pin(layout, blocks.clone(), spec, Until::done(), resolve);
+        pin.map_err(|cause| self.pool.not_pinned(self.node.id, self.pool.bytes_of(blocks), cause))
     }
 
     /// What a range of file blocks is made of now.
@@ -282,7 +296,7 @@ impl OpenFile {
     fn write_step(&self, offset: u64, from: &[u8], place: &Where<'_>) -> Result<bool, CopyError> {
         let bytes = offset..offset + from.len() as u64;
         let blocks = self.pool.block.outward(&bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+        let pin = self.pinned(self.layout()?, &blocks, WRITE, || self.see(&blocks))?;
         let seen = pin.resolved();
         let Some(longer) = place.admits(bytes.start, bytes.end, seen.len) else { return Ok(false) };
         pass(Moment::Seen);
@@ -335,8 +349,7 @@ impl OpenFile {
         while let Some(start) = self.next_written(&rest) {
             let step = start..rest.end.min(start + COPY_MAX);
             let blocks = self.pool.block.outward(&step);
-            let pin =
-                self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+            let pin = self.pinned(self.layout()?, &blocks, WRITE, || self.see(&blocks))?;
             for piece in pin.resolved().pieces.as_slice() {
                 if let Some((_, Some(place))) = self.part_of(piece, &step) {
                     self.pool.zero_bytes(place).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
@@ -361,7 +374,7 @@ impl OpenFile {
     /// Sets blocks aside under the holes of a range of bytes, under a pin of it (M1).
     pub(crate) fn set_aside_pinned(&self, bytes: &Range<u64>) -> Result<(), SpaceError> {
         let blocks = self.pool.block.outward(bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || ())?;
+        let pin = self.pinned(self.layout()?, &blocks, WRITE, || ())?;
         let set_aside = self.set_aside(blocks);
         drop(pin);
         set_aside
@@ -377,7 +390,7 @@ impl OpenFile {
 
     /// Sets a block aside that was taken before, under a pin of its place (M1), if that is a hole still.
     pub(crate) fn put_under(&self, at: u64, fresh: Fresh<'_>) -> Result<(), SpaceError> {
-        let _pin = self.pool.holder.pin(self.layout()?, at..at + 1, WRITE, Until::done(), || ())?;
+        let _pin = self.pinned(self.layout()?, &(at..at + 1), WRITE, || ())?;
         self.put_into_hole(at, fresh);
         Ok(())
     }

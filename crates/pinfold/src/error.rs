@@ -4,11 +4,13 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use pinfold_layout::{AreaError, BreakError, PinInfo};
+use pinfold_layout::AreaError;
 use pinfold_region::{AccessError, AllocateError};
 use rustix::io::Errno;
 
 use crate::node::FileId;
+use crate::refusal::{NotBroken, NotPinned};
+use crate::report::PinReport;
 use crate::units::FILE_BYTES_MAX;
 
 /// Why a pool could not be made.
@@ -163,14 +165,14 @@ pub enum SpaceError {
         /// What is free, and what is not.
         space: NoSpace,
         /// Who keeps it.
-        pin: Box<PinInfo>,
+        pin: Box<PinReport>,
     },
     /// A signal came.
     #[error("interrupted while waiting for space")]
     Interrupted,
     /// The wait would be for a pin of the caller's own thread that no engine has.
     #[error("the wait for space would be for its own thread: {0}")]
-    Deadlock(Box<PinInfo>),
+    Deadlock(Box<PinReport>),
     /// The region has the blocks, but the machine has no memory to put behind them.
     #[error("no memory behind the pool's blocks: {0}")]
     Memory(#[from] AllocateError),
@@ -190,7 +192,7 @@ pub enum SpaceError {
     Area(#[from] AreaError),
     /// The layout could not be pinned while blocks were put in.
     #[error(transparent)]
-    Pin(#[from] pinfold_layout::PinError),
+    Pin(#[from] Box<NotPinned>),
 }
 
 /// Why bytes were not copied.
@@ -241,7 +243,7 @@ pub enum CopyError {
     Area(#[from] AreaError),
     /// The range could not be pinned for the copy.
     #[error(transparent)]
-    Pin(#[from] pinfold_layout::PinError),
+    Pin(#[from] Box<NotPinned>),
 }
 
 /// Why a range of a file was not pinned. Nothing is pinned.
@@ -293,7 +295,7 @@ pub enum PinError {
     Area(#[from] AreaError),
     /// The mechanism refuses it.
     #[error(transparent)]
-    Layout(#[from] pinfold_layout::PinError),
+    Layout(#[from] Box<NotPinned>),
 }
 
 /// Why a file's layout was not changed. Bytes and layout are as they were.
@@ -370,7 +372,7 @@ pub enum ChangeError {
     Area(#[from] AreaError),
     /// The layout is not broken: it is busy, the time is over, the wait would be for itself.
     #[error(transparent)]
-    Break(#[from] BreakError),
+    Break(#[from] Box<NotBroken>),
     /// The whole blocks of the range are zeros, its edges could not be zeroed: the one failure that comes after the change.
     #[error("the edges of the range could not be zeroed: {0}")]
     Edge(Box<CopyError>),
@@ -382,7 +384,7 @@ pub enum ChangeError {
 pub enum PublishError {
     /// A transfer into it is in flight, or the mechanism refuses.
     #[error(transparent)]
-    Break(#[from] BreakError),
+    Break(#[from] Box<NotBroken>),
     /// What no device wrote could not be zeroed.
     #[error("could not zero what was not written: {0}")]
     Zero(std::io::Error),
@@ -423,6 +425,14 @@ impl NameError {
         };
         errno.raw_os_error()
     }
+
+    /// Who is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Publish { source, .. } => source.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl SpaceError {
@@ -440,6 +450,15 @@ impl SpaceError {
             Self::Pin(error) => error.errno(),
         }
     }
+
+    /// Who keeps the space, or is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::TimedOut { pin, .. } | Self::Deadlock(pin) => Some(pin),
+            Self::Pin(error) => error.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl CopyError {
@@ -455,6 +474,15 @@ impl CopyError {
             Self::Pin(error) => error.errno(),
         }
     }
+
+    /// Who keeps the space, or is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Space { source, .. } => source.holder(),
+            Self::Pin(error) => error.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl PinError {
@@ -468,6 +496,15 @@ impl PinError {
             Self::Stale { .. } | Self::OtherToken => Errno::STALE.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Layout(error) => error.errno(),
+        }
+    }
+
+    /// Who keeps the space, or for whom the operation in the way waits, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Space { source, .. } => source.holder(),
+            Self::Layout(error) => error.holder(),
+            _ => None,
         }
     }
 }
@@ -505,6 +542,16 @@ impl ChangeError {
             Self::Edge(error) => error.errno(),
         }
     }
+
+    /// Who is in the way, or keeps the space, if it is a pin: the first one.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Break(error) => error.holder(),
+            Self::Space { source, .. } => source.holder(),
+            Self::Edge(error) => error.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl PublishError {
@@ -514,6 +561,14 @@ impl PublishError {
             Self::Break(error) => error.errno(),
             Self::Zero(error) => raw(error),
             Self::Area(error) => error.errno(),
+        }
+    }
+
+    /// The first transfer into it that is in flight.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Break(error) => error.holder(),
+            _ => None,
         }
     }
 }

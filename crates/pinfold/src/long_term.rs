@@ -134,7 +134,7 @@ impl LongTermPinning<'_> {
         pin: Result<LongTermPin, LayoutPinError>,
         found: Option<Result<Resolved, PinError>>,
     ) -> Result<LongTermPinned, PinError> {
-        let pin = pin?;
+        let pin = pin.map_err(|cause| self.want.refused(cause))?;
         let segments = found.expect("whoever is pinned was resolved")?;
         Ok(LongTermPinned { _pin: pin, segments, _pool: Arc::clone(&self.want.open.pool) })
     }

@@ -58,9 +58,6 @@ pub enum NameError {
     /// A directory is not what is needed here.
     #[error("{}: is a directory", .0.display())]
     IsDirectory(PathBuf),
-    /// Only a regular file has bytes.
-    #[error("{}: is not a regular file", .0.display())]
-    NotFile(PathBuf),
     /// Only a symbolic link can be read as one.
     #[error("{}: is not a symbolic link", .0.display())]
     NotLink(PathBuf),
@@ -101,17 +98,6 @@ pub enum NameError {
         path: PathBuf,
         /// Why it is not.
         why: &'static str,
-    },
-    /// The two belong to different pools.
-    #[error("{}: belongs to another pool", .0.display())]
-    OtherPool(PathBuf),
-    /// What a new file replaces could not be cut.
-    #[error("{}: {source}", path.display())]
-    Change {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: Box<ChangeError>,
     },
     /// What was to be published is not ready to be.
     #[error("{}: {source}", path.display())]
@@ -187,6 +173,9 @@ pub enum SpaceError {
         /// The range asked for.
         range: Range<u64>,
     },
+    /// A reservation of no bytes, or of more than a file can have.
+    #[error("{0} bytes cannot be reserved: at least 1, at most {FILE_BYTES_MAX}")]
+    BadLength(u64),
     /// The file's layout has no place.
     #[error(transparent)]
     Area(#[from] AreaError),
@@ -413,14 +402,12 @@ impl NameError {
             Self::Exists(_) => Errno::EXIST,
             Self::NotDirectory(_) => Errno::NOTDIR,
             Self::IsDirectory(_) => Errno::ISDIR,
-            Self::NotFile(_) | Self::NotLink(_) | Self::BadName { .. } | Self::Refused { .. } => Errno::INVAL,
+            Self::NotLink(_) | Self::BadName { .. } | Self::Refused { .. } => Errno::INVAL,
             Self::NotEmpty(_) => Errno::NOTEMPTY,
             Self::TooLong { .. } => Errno::NAMETOOLONG,
             Self::Loop(_) => Errno::LOOP,
             Self::Fixed(_) => Errno::BUSY,
             Self::LinkToDirectory(_) => Errno::PERM,
-            Self::OtherPool(_) => Errno::XDEV,
-            Self::Change { source, .. } => return source.errno(),
             Self::Publish { source, .. } => return source.errno(),
         };
         errno.raw_os_error()
@@ -445,7 +432,7 @@ impl SpaceError {
             Self::Deadlock(_) => Errno::DEADLK.raw_os_error(),
             Self::Memory(error) => error.errno(),
             Self::Zero(error) => raw(error),
-            Self::BadRange { .. } => Errno::INVAL.raw_os_error(),
+            Self::BadRange { .. } | Self::BadLength(_) => Errno::INVAL.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Pin(error) => error.errno(),
         }

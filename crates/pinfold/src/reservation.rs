@@ -128,7 +128,7 @@ impl Reserving<'_> {
 
     fn reserve(&self) -> Result<Reservation, SpaceError> {
         if self.len == 0 || self.len > FILE_BYTES_MAX {
-            return Err(SpaceError::BadRange { file: FileId(0), range: 0..self.len });
+            return Err(SpaceError::BadLength(self.len));
         }
         let node = self.pool.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self.pool, &node);

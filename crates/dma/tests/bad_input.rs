@@ -4,9 +4,13 @@
 mod common;
 
 use std::fs::File as DiskFile;
+use std::future::Future;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use common::child::{play, run};
@@ -15,6 +19,9 @@ use pinfold::{Access, Pool, PoolOptions, Region, Until};
 use pinfold_dma::late::{Cancels, LateDevice, LateOptions, LateRequest};
 use pinfold_dma::{Request, RingError, SubmitError, TransferError, Uring, UringOptions, WaitError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What would be waited for in vain ends then.
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn pipe() -> (OwnedFd, OwnedFd) {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
@@ -25,6 +32,10 @@ fn the_other_process() {
     play(&[
         ("io_uring is forbidden", io_uring_is_forbidden),
         ("no descriptor is left", no_descriptor_is_left),
+        ("no thread can be started", no_thread_can_be_started),
+        ("no thread for a future", no_thread_for_a_future),
+        ("no thread for what is let go", no_thread_for_what_is_let_go),
+        ("no thread for the ring's end", no_thread_for_the_rings_end),
         ("descriptors come back", descriptors_come_back),
     ]);
 }
@@ -251,6 +262,130 @@ fn deny(call: u32, errno: i32) {
     // SAFETY: the program is whole, and the kernel copies it.
     let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// From here on this thread, and those that it has started later, start none.
+fn deny_threads() {
+    deny(libc::SYS_clone3 as u32, libc::EAGAIN);
+    deny(libc::SYS_clone as u32, libc::EAGAIN);
+}
+
+#[test]
+fn a_ring_whose_thread_cannot_be_started_is_one_clear_error_and_nothing_leaks() {
+    run("no thread can be started");
+}
+
+fn no_thread_can_be_started(_: &str) {
+    let dir = scratch_dir();
+    let attended = || UringOptions::new().lock_dir(dir.path()).attended(true);
+    drop(attended().create().unwrap());
+    let fixture = Fixture::new(4096);
+    let before = descriptors();
+    deny_threads();
+    let refused = attended().create().unwrap_err();
+    assert_eq!(refused.errno(), libc::EAGAIN);
+    assert!(refused.to_string().contains("start the ring's thread"), "{refused}");
+    assert_eq!(descriptors(), before);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "its lock is gone");
+    // Whoever waits takes completions in.
+    let ring = Uring::new().unwrap();
+    let zeros = common::zeros(4096);
+    drop(ring.submit(Request::read(&zeros, 0), fixture.pin()).unwrap().wait().unwrap().whole().unwrap());
+    fixture.expect_nothing_left();
+}
+
+#[test]
+fn g4_a_future_that_finds_no_thread_is_told_and_its_transfer_stays_its_threads() {
+    run("no thread for a future");
+}
+
+fn no_thread_for_a_future(_: &str) {
+    let fixture = Fixture::new(8192);
+    let ring = Uring::new().unwrap();
+    let pipes = [pipe(), pipe()];
+    let submit = |index: usize| {
+        let at = index as u64 * 4096;
+        let pinned = fixture.file.pin(at..at + 4096, Access::Write).wait().unwrap();
+        ring.submit(Request::read_stream(&pipes[index].0), pinned).unwrap()
+    };
+    let (other, mut polled) = (submit(0), submit(1));
+    deny_threads();
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(refused)) = Pin::new(&mut polled).poll(&mut context) else { panic!("there is no thread") };
+    assert!(matches!(refused, WaitError::NoThread(_)), "{refused}");
+    // Nobody takes them in but this thread: a wait for them would be for itself.
+    for block in [0..4096, 4096..8192] {
+        let own = fixture.file.punch(block).until(Until::after(A_MINUTE)).unwrap_err();
+        assert_eq!(own.errno(), libc::EDEADLK, "{own}");
+    }
+    for (in_flight, (_, writer)) in [other, polled].into_iter().zip(&pipes) {
+        rustix::io::write(writer, b"here").unwrap();
+        assert_eq!(in_flight.wait().unwrap().result.unwrap(), 4);
+    }
+    fixture.expect_nothing_left();
+}
+
+#[test]
+fn g4_what_is_let_go_without_a_thread_ends_when_somebody_waits() {
+    run("no thread for what is let go");
+}
+
+fn no_thread_for_what_is_let_go(_: &str) {
+    let fixture = Fixture::new(3 * 4096);
+    let ring = UringOptions::new().patience(Duration::ZERO).create().unwrap();
+    let (reader, writer) = pipe();
+    let zeros = common::zeros(4096);
+    let pin = |at: u64| fixture.file.pin(at..at + 4096, Access::Write).wait().unwrap();
+    deny_threads();
+    ring.submit(Request::read_stream(&reader), pin(0)).unwrap().let_go();
+    let own = fixture.file.punch(0..4096).until(Until::after(A_MINUTE)).unwrap_err();
+    assert_eq!(own.errno(), libc::EDEADLK, "{own}");
+    assert_eq!(own.holder().expect("it is in the way").pin.engine, **ring.name());
+    rustix::io::write(&writer, b"x").unwrap();
+    eventually("somebody who waits takes it in", || {
+        drop(ring.submit(Request::read(&zeros, 0), pin(4096)).unwrap().wait().unwrap());
+        fixture.pool.area().pins().is_empty()
+    });
+    // And what the ring still has at its end.
+    ring.submit(Request::read_stream(&reader), pin(0)).unwrap().let_go();
+    ring.shut_down(Until::done()).unwrap();
+    fixture.expect_nothing_left();
+}
+
+#[test]
+fn a_ring_whose_last_handle_goes_on_its_own_thread_ends_without_another() {
+    run("no thread for the ring's end");
+}
+
+/// Lets the ring go when it is woken, where no thread can be started any more.
+struct LetRingGo(Mutex<Option<Uring>>);
+
+impl Wake for LetRingGo {
+    fn wake(self: Arc<Self>) {
+        if let Some(ring) = self.0.lock().unwrap().take() {
+            deny_threads();
+            drop(ring);
+        }
+    }
+}
+
+fn no_thread_for_the_rings_end(_: &str) {
+    let fixture = Fixture::new(3 * 4096);
+    let ring = Uring::new().unwrap();
+    let (reader, writer) = pipe();
+    let (idle, _kept) = pipe();
+    let pin = |at: u64| fixture.file.pin(at..at + 4096, Access::Write).wait().unwrap();
+    let mut polled = ring.submit(Request::read_stream(&reader), pin(0)).unwrap();
+    let waits = ring.submit(Request::read_stream(&idle), pin(4096)).unwrap();
+    ring.submit(Request::read_stream(&idle), pin(8192)).unwrap().let_go();
+    let lock = ring.lock().unwrap();
+    let waker = Waker::from(Arc::new(LetRingGo(Mutex::new(Some(ring)))));
+    assert!(Pin::new(&mut polled).poll(&mut Context::from_waker(&waker)).is_pending());
+    rustix::io::write(&writer, b"x").unwrap();
+    lock.wait(Until::after(A_MINUTE)).unwrap();
+    assert_eq!(polled.wait().unwrap().result.unwrap(), 1);
+    assert_eq!(waits.wait().unwrap().whole().unwrap_err().errno(), libc::ECANCELED);
+    fixture.expect_nothing_left();
 }
 
 #[test]

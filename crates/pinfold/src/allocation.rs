@@ -203,7 +203,17 @@ impl Shared {
                     false => Err(SpaceError::Full(now)),
                 }
             }
-            error => Err(SpaceError::waiting(asked, error)),
+            error => Err(self.no_space_came(asked, error)),
+        }
+    }
+
+    /// What a wait for space that pins keep ended with.
+    fn no_space_came(&self, space: NoSpace, error: LayoutSpaceError) -> SpaceError {
+        match error {
+            LayoutSpaceError::Busy { pin, .. } => SpaceError::TimedOut { space, pin: Box::new(self.pin_report(*pin)) },
+            LayoutSpaceError::Interrupted => SpaceError::Interrupted,
+            LayoutSpaceError::Deadlock(pin) => SpaceError::Deadlock(Box::new(self.pin_report(*pin))),
+            _ => SpaceError::Full(space),
         }
     }
 }
@@ -217,17 +227,5 @@ fn is_there_now(space: &NoSpace) -> Result<bool, SpaceError> {
     match space.asked > in_time {
         true => Err(SpaceError::Full(*space)),
         false => Ok(space.asked <= space.free),
-    }
-}
-
-impl SpaceError {
-    /// What a wait for space that pins keep ended with.
-    pub(crate) fn waiting(asked: NoSpace, error: LayoutSpaceError) -> Self {
-        match error {
-            LayoutSpaceError::Busy { pin, .. } => Self::TimedOut { space: asked, pin },
-            LayoutSpaceError::Interrupted => Self::Interrupted,
-            LayoutSpaceError::Deadlock(pin) => Self::Deadlock(pin),
-            _ => Self::Full(asked),
-        }
     }
 }

@@ -4,13 +4,17 @@
 //! and a break waits for it.
 //!
 //! Stays true  C1: a copy moves at most [`COPY_MAX`] under one pin, and sleeps for nothing while it holds one.
-//!             C2: the end of the file moves under a pin of the bytes before it, with their blocks in place: no reader
-//!                 finds bytes that are not there yet.
+//!             C2: a copy moves the end of a file while it holds `extend`, and under a pin of the bytes before it, with
+//!                 their blocks in place: no reader finds bytes that are not there yet, and what is appended at the end
+//!                 lies there alone.
+//!             C3: what moves bytes, or the end down, breaks from before the end to infinity, and so waits for a step that
+//!                 is pinned and reaches past the end. So each step comes wholly before or after it, and lies where it was
+//!                 put; what it leaves between the end and itself is zeros (M2).
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
-use pinfold_layout::{Access, PinSpec, Until};
+use pinfold_layout::{Access, Holder, Layout, Pin, PinSpec, Until};
 use pinfold_region::{AccessError, RegionKind};
 
 use crate::allocator::Fresh;
@@ -19,7 +23,9 @@ use crate::extents::Piece;
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, read, write};
 use crate::medium::record::Entry;
+use crate::moments::{Moment, pass};
 use crate::populate::NewBlocks;
+use crate::refusal::NotPinned;
 use crate::units::FILE_BYTES_MAX;
 
 /// The most that is copied under one pin, in bytes: a break waits for no more.
@@ -46,12 +52,28 @@ impl Pieces {
     }
 }
 
+/// The right to make a file longer: its `extend` is held.
+type Extending<'f> = MutexGuard<'f, ()>;
+
 /// Where a step of a write has to lie.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Where {
-    Anywhere,
+enum Where<'g> {
+    /// In the file, which stays as long as it is.
+    Inside,
+    /// Anywhere: the file becomes longer if it ends before.
+    Anywhere(&'g Extending<'g>),
     /// It goes on where the file ends, while it is written.
-    AtTheEnd,
+    AtTheEnd(&'g Extending<'g>),
+}
+
+impl<'g> Where<'g> {
+    /// Whether a step that ends at `end` may be made, as the file is now; with what, if that makes it longer.
+    fn admits(&self, start: u64, end: u64, len: u64) -> Option<Option<&'g Extending<'g>>> {
+        match self {
+            Self::Inside => (end <= len).then_some(None),
+            Self::Anywhere(extending) => Some((end > len).then_some(extending)),
+            Self::AtTheEnd(extending) => (start == len).then_some(Some(extending)),
+        }
+    }
 }
 
 /// What is seen of a file under a pin.
@@ -81,17 +103,16 @@ impl File {
     }
 
     /// Copies `from` into the file, beginning at `offset`, and makes the file longer if it ends before. What lies
-    /// between the old end and `offset` reads as zeros.
+    /// between the old end and `offset` reads as zeros. A change of the file's layout meanwhile comes before or after each
+    /// 2 MiB of it.
     ///
     /// # Errors
-    /// [`CopyError`]. When there is no space for all of it, nothing is written.
+    /// [`CopyError`]. When there is no space for all of it, nothing is written, unless somebody takes blocks out of the
+    /// range meanwhile.
     pub fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
         let end = self.end_of(offset, from.len() as u64)?;
-        if end > self.len() {
-            let _longer = lock(&self.open.body().extend);
-            return self.open.write_all(offset, from);
-        }
-        self.open.write_all(offset, from)
+        let extending = (end > self.len()).then(|| self.open.extending());
+        self.open.write_all(offset, from, extending)
     }
 
     /// Copies `from` to the end of the file, as one: nobody else's bytes come in between. Where it begins.
@@ -99,13 +120,13 @@ impl File {
     /// # Errors
     /// As [`File::write_at`].
     pub fn append(&self, from: &[u8]) -> Result<u64, CopyError> {
-        let _longer = lock(&self.open.body().extend);
+        let extending = self.open.extending();
         let end = self.len();
         self.end_of(end, from.len() as u64)?;
         self.open.prepare(end, from.len() as u64)?;
         let mut begins = None;
         for step in from.chunks(COPY_MAX as usize) {
-            let at = self.append_step(step)?;
+            let at = self.append_step(step, &extending)?;
             begins.get_or_insert(at);
         }
         self.open.node.touch();
@@ -114,11 +135,11 @@ impl File {
 
     /// Where it lies. The end moves without `extend` where blocks are put in or taken out before it: then it is looked
     /// for again.
-    fn append_step(&self, from: &[u8]) -> Result<u64, CopyError> {
+    fn append_step(&self, from: &[u8], extending: &Extending<'_>) -> Result<u64, CopyError> {
         loop {
             let end = self.len();
             self.end_of(end, from.len() as u64)?;
-            if self.open.write_step(end, from, Where::AtTheEnd)? {
+            if self.open.write_step(end, from, &Where::AtTheEnd(extending))? {
                 return Ok(end);
             }
         }
@@ -163,8 +184,7 @@ impl File {
     /// Makes a range read as zeros, without new blocks, and the file longer if it ends before.
     fn make_zeros(&self, range: Range<u64>) -> Result<(), CopyError> {
         self.open.zero_in_place(range.clone())?;
-        let _longer = lock(&self.open.body().extend);
-        Ok(self.open.lengthen(range.end)?)
+        Ok(self.open.make_longer(range.end, &self.open.extending())?)
     }
 
     fn end_of(&self, offset: u64, len: u64) -> Result<u64, CopyError> {
@@ -180,7 +200,7 @@ impl OpenFile {
             return Ok(0);
         }
         let blocks = self.pool.block.outward(&bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), READ, Until::done(), || self.see(&blocks))?;
+        let pin = self.pinned(self.layout()?, &blocks, READ, || self.see(&blocks))?;
         let seen = pin.resolved();
         let bytes = bytes.start..bytes.end.min(seen.len);
         for piece in seen.pieces.as_slice() {
@@ -192,6 +212,19 @@ impl OpenFile {
             }
         }
         Ok(bytes.end.saturating_sub(bytes.start) as usize)
+    }
+
+    /// A pin for a copy.
+    #[inline]
+    fn pinned<T>(
+        &self,
+        layout: &Layout,
+        blocks: &Range<u64>,
+        spec: PinSpec,
+        resolve: impl FnMut() -> T,
+    ) -> Result<Pin<&Holder, T>, Box<NotPinned>> {
+        let pin = self.pool.holder.pin(layout, blocks.clone(), spec, Until::done(), resolve);
+        pin.map_err(|cause| self.pool.not_pinned(self.node.id, self.pool.bytes_of(blocks), cause))
     }
 
     /// What a range of file blocks is made of now.
@@ -217,12 +250,31 @@ impl OpenFile {
         (!part.is_empty()).then(|| (part.clone(), piece.bytes_at().map(place)))
     }
 
-    /// Writes all of `from`; the caller holds `extend` if the file ends before.
-    pub(crate) fn write_all(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
+    /// The right to make the file longer, which one has at a time. Whoever asks for it holds no pin.
+    fn extending(&self) -> Extending<'_> {
+        lock(&self.body().extend)
+    }
+
+    fn make_longer(&self, len: u64, _extending: &Extending<'_>) -> Result<(), JournalError> {
+        self.lengthen(len)
+    }
+
+    /// Writes all of `from`. Whether that makes the file longer may have changed since it was asked: then what is left
+    /// does so (C2).
+    fn write_all<'f>(
+        &'f self,
+        offset: u64,
+        from: &[u8],
+        mut extending: Option<Extending<'f>>,
+    ) -> Result<(), CopyError> {
         self.prepare(offset, from.len() as u64)?;
         let mut at = offset;
         for step in from.chunks(COPY_MAX as usize) {
-            self.write_step(at, step, Where::Anywhere)?;
+            pass(Moment::NextStep);
+            while !self.write_step(at, step, &extending.as_ref().map_or(Where::Inside, Where::Anywhere))? {
+                pass(Moment::Shorter);
+                extending = Some(self.extending());
+            }
             at += step.len() as u64;
         }
         self.node.touch();
@@ -239,23 +291,22 @@ impl OpenFile {
         self.set_aside_pinned(&(offset..offset + len)).map_err(self.no_space())
     }
 
-    /// False, and nothing is written, if the file does not end where it was to go on.
-    fn write_step(&self, offset: u64, from: &[u8], place: Where) -> Result<bool, CopyError> {
+    /// False, and nothing is written, if the file is not as long as the step was told.
+    fn write_step(&self, offset: u64, from: &[u8], place: &Where<'_>) -> Result<bool, CopyError> {
         let bytes = offset..offset + from.len() as u64;
         let blocks = self.pool.block.outward(&bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+        let pin = self.pinned(self.layout()?, &blocks, WRITE, || self.see(&blocks))?;
         let seen = pin.resolved();
-        if place == Where::AtTheEnd && seen.len != offset {
-            return Ok(false);
-        }
+        let Some(longer) = place.admits(bytes.start, bytes.end, seen.len) else { return Ok(false) };
+        pass(Moment::Seen);
         if seen.pieces.as_slice().iter().all(|piece| piece.bytes_at().is_some()) {
             self.copy_to_pieces(seen.pieces.as_slice(), &bytes, from)?;
         } else {
             let there = self.fill(blocks, |new| self.write_new(new, &bytes, from))?;
             self.copy_to_pieces(&there, &bytes, from)?;
         }
-        if bytes.end > seen.len {
-            self.lengthen(bytes.end)?;
+        if let Some(extending) = longer {
+            self.make_longer(bytes.end, extending)?;
         }
         Ok(true)
     }
@@ -310,8 +361,7 @@ impl OpenFile {
         while let Some(start) = self.next_written(&rest) {
             let step = start..rest.end.min(start + COPY_MAX);
             let blocks = self.pool.block.outward(&step);
-            let pin =
-                self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || self.see(&blocks))?;
+            let pin = self.pinned(self.layout()?, &blocks, WRITE, || self.see(&blocks))?;
             for piece in pin.resolved().pieces.as_slice() {
                 if let Some((_, Some(place))) = self.part_of(piece, &step) {
                     self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
@@ -337,7 +387,7 @@ impl OpenFile {
     /// Sets blocks aside under the holes of a range of bytes, under a pin of it (M1).
     pub(crate) fn set_aside_pinned(&self, bytes: &Range<u64>) -> Result<(), SpaceError> {
         let blocks = self.pool.block.outward(bytes);
-        let pin = self.pool.holder.pin(self.layout()?, blocks.clone(), WRITE, Until::done(), || ())?;
+        let pin = self.pinned(self.layout()?, &blocks, WRITE, || ())?;
         let set_aside = self.set_aside(blocks);
         drop(pin);
         set_aside
@@ -353,7 +403,7 @@ impl OpenFile {
 
     /// Sets a block aside that was taken before, under a pin of its place (M1), if that is a hole still.
     pub(crate) fn put_under(&self, at: u64, fresh: Fresh<'_>) -> Result<(), SpaceError> {
-        let _pin = self.pool.holder.pin(self.layout()?, at..at + 1, WRITE, Until::done(), || ())?;
+        let _pin = self.pinned(self.layout()?, &(at..at + 1), WRITE, || ())?;
         self.put_into_hole(at, fresh)?;
         Ok(())
     }
@@ -367,3 +417,6 @@ impl OpenFile {
         move |source| CopyError::Space { file, source }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pinfold_layout::{AreaError, BreakError, PinInfo};
+use pinfold_layout::AreaError;
 use pinfold_region::{AccessError, AllocateError};
 use rustix::io::Errno;
 
 use crate::node::FileId;
+use crate::refusal::{NotBroken, NotPinned};
+use crate::report::PinReport;
 use crate::units::FILE_BYTES_MAX;
 
 /// Why a pool could not be made.
@@ -90,7 +92,7 @@ pub enum PoolError {
     AreaLost,
     /// A pin is left of the pool that is there.
     #[error("devices may still reach the pool that is there: {0}")]
-    Reached(Box<PinInfo>),
+    Reached(Box<pinfold_layout::PinInfo>),
     /// The memory could not be opened; above all while another process owns it.
     #[error(transparent)]
     Region(#[from] pinfold_region::OpenError),
@@ -188,9 +190,6 @@ pub enum NameError {
     /// A directory is not what is needed here.
     #[error("{}: is a directory", .0.display())]
     IsDirectory(PathBuf),
-    /// Only a regular file has bytes.
-    #[error("{}: is not a regular file", .0.display())]
-    NotFile(PathBuf),
     /// Only a symbolic link can be read as one.
     #[error("{}: is not a symbolic link", .0.display())]
     NotLink(PathBuf),
@@ -231,17 +230,6 @@ pub enum NameError {
         path: PathBuf,
         /// Why it is not.
         why: &'static str,
-    },
-    /// The two belong to different pools.
-    #[error("{}: belongs to another pool", .0.display())]
-    OtherPool(PathBuf),
-    /// What a new file replaces could not be cut.
-    #[error("{}: {source}", path.display())]
-    Change {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: Box<ChangeError>,
     },
     /// What was to be published is not ready to be.
     #[error("{}: {source}", path.display())]
@@ -298,14 +286,14 @@ pub enum SpaceError {
         /// What is free, and what is not.
         space: NoSpace,
         /// Who keeps it.
-        pin: Box<PinInfo>,
+        pin: Box<PinReport>,
     },
     /// A signal came.
     #[error("interrupted while waiting for space")]
     Interrupted,
     /// The wait would be for a pin of the caller's own thread that no engine has.
     #[error("the wait for space would be for its own thread: {0}")]
-    Deadlock(Box<PinInfo>),
+    Deadlock(Box<PinReport>),
     /// The region has the blocks, but the machine has no memory to put behind them.
     #[error("no memory behind the pool's blocks: {0}")]
     Memory(#[from] AllocateError),
@@ -320,12 +308,15 @@ pub enum SpaceError {
         /// The range asked for.
         range: Range<u64>,
     },
+    /// A reservation of no bytes, or of more than a file can have.
+    #[error("{0} bytes cannot be reserved: at least 1, at most {FILE_BYTES_MAX}")]
+    BadLength(u64),
     /// The file's layout has no place.
     #[error(transparent)]
     Area(#[from] AreaError),
     /// The layout could not be pinned while blocks were put in.
     #[error(transparent)]
-    Pin(#[from] pinfold_layout::PinError),
+    Pin(#[from] Box<NotPinned>),
     /// The change did not come to the medium.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -379,7 +370,7 @@ pub enum CopyError {
     Area(#[from] AreaError),
     /// The range could not be pinned for the copy.
     #[error(transparent)]
-    Pin(#[from] pinfold_layout::PinError),
+    Pin(#[from] Box<NotPinned>),
     /// The change did not come to the medium.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -434,7 +425,7 @@ pub enum PinError {
     Area(#[from] AreaError),
     /// The mechanism refuses it.
     #[error(transparent)]
-    Layout(#[from] pinfold_layout::PinError),
+    Layout(#[from] Box<NotPinned>),
 }
 
 /// Why a file's layout was not changed. Bytes and layout are as they were.
@@ -511,7 +502,7 @@ pub enum ChangeError {
     Area(#[from] AreaError),
     /// The layout is not broken: it is busy, the time is over, the wait would be for itself.
     #[error(transparent)]
-    Break(#[from] BreakError),
+    Break(#[from] Box<NotBroken>),
     /// The change did not come to the medium.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -526,7 +517,7 @@ pub enum ChangeError {
 pub enum PublishError {
     /// A transfer into it is in flight, or the mechanism refuses.
     #[error(transparent)]
-    Break(#[from] BreakError),
+    Break(#[from] Box<NotBroken>),
     /// What no device wrote could not be zeroed.
     #[error("could not zero what was not written: {0}")]
     Zero(std::io::Error),
@@ -574,18 +565,24 @@ impl NameError {
             Self::Exists(_) => Errno::EXIST,
             Self::NotDirectory(_) => Errno::NOTDIR,
             Self::IsDirectory(_) => Errno::ISDIR,
-            Self::NotFile(_) | Self::NotLink(_) | Self::BadName { .. } | Self::Refused { .. } => Errno::INVAL,
+            Self::NotLink(_) | Self::BadName { .. } | Self::Refused { .. } => Errno::INVAL,
             Self::NotEmpty(_) => Errno::NOTEMPTY,
             Self::TooLong { .. } => Errno::NAMETOOLONG,
             Self::Loop(_) => Errno::LOOP,
             Self::Fixed(_) => Errno::BUSY,
             Self::LinkToDirectory(_) => Errno::PERM,
-            Self::OtherPool(_) => Errno::XDEV,
-            Self::Change { source, .. } => return source.errno(),
             Self::Publish { source, .. } => return source.errno(),
             Self::Journal(error) => return error.errno(),
         };
         errno.raw_os_error()
+    }
+
+    /// Who is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Publish { source, .. } => source.holder(),
+            _ => None,
+        }
     }
 }
 
@@ -599,10 +596,19 @@ impl SpaceError {
             Self::Deadlock(_) => Errno::DEADLK.raw_os_error(),
             Self::Memory(error) => error.errno(),
             Self::Zero(error) => raw(error),
-            Self::BadRange { .. } => Errno::INVAL.raw_os_error(),
+            Self::BadRange { .. } | Self::BadLength(_) => Errno::INVAL.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Pin(error) => error.errno(),
             Self::Journal(error) => error.errno(),
+        }
+    }
+
+    /// Who keeps the space, or is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::TimedOut { pin, .. } | Self::Deadlock(pin) => Some(pin),
+            Self::Pin(error) => error.holder(),
+            _ => None,
         }
     }
 }
@@ -621,6 +627,15 @@ impl CopyError {
             Self::Journal(error) => error.errno(),
         }
     }
+
+    /// Who keeps the space, or is in the way, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Space { source, .. } => source.holder(),
+            Self::Pin(error) => error.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl PinError {
@@ -634,6 +649,15 @@ impl PinError {
             Self::Stale { .. } | Self::OtherToken => Errno::STALE.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Layout(error) => error.errno(),
+        }
+    }
+
+    /// Who keeps the space, or for whom the operation in the way waits, if it is a pin.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Space { source, .. } => source.holder(),
+            Self::Layout(error) => error.holder(),
+            _ => None,
         }
     }
 }
@@ -672,6 +696,16 @@ impl ChangeError {
             Self::Edge(error) => error.errno(),
         }
     }
+
+    /// Who is in the way, or keeps the space, if it is a pin: the first one.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Break(error) => error.holder(),
+            Self::Space { source, .. } => source.holder(),
+            Self::Edge(error) => error.holder(),
+            _ => None,
+        }
+    }
 }
 
 impl PublishError {
@@ -682,6 +716,14 @@ impl PublishError {
             Self::Zero(error) => raw(error),
             Self::Area(error) => error.errno(),
             Self::Journal(error) => error.errno(),
+        }
+    }
+
+    /// The first transfer into it that is in flight.
+    pub fn holder(&self) -> Option<&PinReport> {
+        match self {
+            Self::Break(error) => error.holder(),
+            _ => None,
         }
     }
 }

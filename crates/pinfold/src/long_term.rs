@@ -140,7 +140,7 @@ impl LongTermPinning<'_> {
         pin: Result<LongTermPin, LayoutPinError>,
         found: Option<Result<Resolved, PinError>>,
     ) -> Result<LongTermPinned, PinError> {
-        let pin = pin?;
+        let pin = pin.map_err(|cause| self.want.refused(cause))?;
         let segments = found.expect("whoever is pinned was resolved")?;
         let pool = &self.want.open.pool;
         let mut written = WrittenByDevice::begin(pool);

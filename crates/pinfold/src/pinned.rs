@@ -117,7 +117,8 @@ impl Pinned {
             return Err(PinError::OtherPool(file.id()));
         }
         let layout = want.open.layout_for_pins()?;
-        let resolved = parts.transfer.extend(layout, want.blocks(), PinSpec::device(access), || want.resolve())?;
+        let extended = parts.transfer.extend(layout, want.blocks(), PinSpec::device(access), || want.resolve());
+        let resolved = extended.map_err(|cause| want.refused(cause))?;
         // An error here leaves a pin more on the range until the transfer ends: a transfer only grows.
         let (first, resolved) = (parts.segments.len(), resolved?);
         parts.writable &= access == Access::Write;

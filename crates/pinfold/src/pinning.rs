@@ -9,7 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pinfold_layout::{Access, Label, LabelError, PinRequest, PinSpec, Until};
+use pinfold_layout::{Access, Label, LabelError, PinError as LayoutPinError, PinRequest, PinSpec, Until};
 use smallvec::SmallVec;
 
 use crate::allocation::SpaceWait;
@@ -65,6 +65,12 @@ impl<'f> Want<'f> {
 
     pub(crate) fn blocks(&self) -> Range<u64> {
         self.open.pool.block.outward(&self.range)
+    }
+
+    /// Says of the range why it was not pinned.
+    #[cold]
+    pub(crate) fn refused(&self, cause: LayoutPinError) -> PinError {
+        self.open.pool.not_pinned(self.open.node.id, self.range.clone(), cause).into()
     }
 
     fn spec(&self) -> PinSpec {
@@ -176,7 +182,8 @@ impl<'f> Pinning<'f> {
         loop {
             let requests = self.requests()?;
             let resolve = |index| self.want(index).resolve();
-            let (transfer, resolved) = self.pool().holder.transfer_async(&requests, resolve).await?;
+            let transfer = self.pool().holder.transfer_async(&requests, resolve).await;
+            let (transfer, resolved) = transfer.map_err(|cause| self.refused(cause))?;
             match self.assemble(transfer, resolved) {
                 Ok(pinned) => return Ok(pinned),
                 Err(error) => waiting.wait_if_full_async(self.pool(), error).await?,
@@ -192,10 +199,11 @@ impl<'f> Pinning<'f> {
         }
         let requests = self.requests()?;
         let resolve = |index| self.want(index).resolve();
-        let (transfer, resolved) = match until {
-            Some(until) => holder.transfer(&requests, until, resolve)?,
-            None => holder.try_transfer(&requests, resolve)?,
+        let transfer = match until {
+            Some(until) => holder.transfer(&requests, until, resolve),
+            None => holder.try_transfer(&requests, resolve),
         };
+        let (transfer, resolved) = transfer.map_err(|cause| self.refused(cause))?;
         self.assemble(transfer, resolved)
     }
 
@@ -204,11 +212,27 @@ impl<'f> Pinning<'f> {
         let (holder, want) = (&self.pool().holder, &self.first);
         let (layout, blocks, spec) = (want.open.layout_for_pins()?, want.blocks(), want.spec());
         let pin = match until {
-            Some(until) => holder.pin_owned(layout, blocks, spec, until, || want.resolve())?,
-            None => holder.try_pin_owned(layout, blocks, spec, || want.resolve())?,
+            Some(until) => holder.pin_owned(layout, blocks, spec, until, || want.resolve()),
+            None => holder.try_pin_owned(layout, blocks, spec, || want.resolve()),
         };
-        let (transfer, resolved) = pin.into_transfer();
+        let (transfer, resolved) = pin.map_err(|cause| want.refused(cause))?.into_transfer();
         self.assemble(transfer, [resolved])
+    }
+
+    /// The same of the range that was refused, where that is known, or else of the first.
+    #[cold]
+    fn refused(&self, cause: LayoutPinError) -> PinError {
+        let meets = |want: &Want<'_>, object: u64, range: &Range<u64>| {
+            let blocks = want.blocks();
+            want.open.node.id.number() == object && blocks.start < range.end && range.start < blocks.end
+        };
+        let found = match &cause {
+            LayoutPinError::LayoutBreaking { object, range } | LayoutPinError::TimedOut { object, range } => {
+                self.wants().find(|want| meets(want, *object, range))
+            }
+            _ => None,
+        };
+        found.unwrap_or(&self.first).refused(cause)
     }
 
     fn pool(&self) -> &Arc<Shared> {

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pinfold_layout::PinInfo;
+use pinfold_layout::{BreakInfo, PinInfo};
 
 use crate::lock::read;
 use crate::node::{FileId, Node};
-use crate::pool::{Pool, path_of};
+use crate::pool::{Pool, Shared, path_of};
 
 /// How much of a pool is used, and by what. Sizes in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -129,20 +129,12 @@ impl Pool {
 
     /// Every pin, those in quarantine included: who holds which bytes of which file.
     pub fn pins(&self) -> Vec<PinReport> {
-        self.shared.area.pins().into_iter().map(|pin| self.report(pin)).collect()
+        self.shared.area.pins().into_iter().map(|pin| self.shared.pin_report(pin)).collect()
     }
 
     /// Every operation that runs, and for whom it waits.
     pub fn breaks(&self) -> Vec<BreakReport> {
-        let ranges = |ranges: Vec<(u64, Range<u64>)>| {
-            ranges.into_iter().map(|(object, range)| (FileId(object), self.path(FileId(object)), self.bytes(&range)))
-        };
-        let report = |info: pinfold_layout::BreakInfo| BreakReport {
-            ranges: ranges(info.ranges).collect(),
-            running_for: info.running_for,
-            behind: info.behind.map(|pin| self.report(pin)),
-        };
-        self.shared.area.breaks().into_iter().map(report).collect()
+        self.shared.area.breaks().into_iter().map(|info| self.shared.break_report(info)).collect()
     }
 
     /// Everything that has left its file and is not free, and who keeps it.
@@ -150,8 +142,8 @@ impl Pool {
         self.shared.allocator.reap();
         let report = |info: pinfold_layout::BusyExtentInfo| ParkedReport {
             file: FileId(info.object),
-            bytes: self.bytes(&info.range),
-            place: self.bytes(&info.blocks),
+            bytes: self.shared.bytes_of(&info.range),
+            place: self.shared.bytes_of(&info.blocks),
             pins: info.pins,
             parked_for: info.parked_for,
         };
@@ -178,29 +170,73 @@ impl Pool {
         }
         if shared.allocator.is_free(block) { Place::Free } else { Place::Unknown }
     }
+}
 
-    fn report(&self, pin: PinInfo) -> PinReport {
+impl Shared {
+    pub(crate) fn pin_report(&self, pin: PinInfo) -> PinReport {
         let file = FileId(pin.object);
-        PinReport { file, path: self.path(file), bytes: self.bytes(&pin.range), pin }
+        PinReport { file, path: self.path(file), bytes: self.bytes_of(&pin.range), pin }
     }
 
-    fn path(&self, file: FileId) -> Option<PathBuf> {
-        path_of(&*self.shared.nodes.get(file)?)
+    pub(crate) fn break_report(&self, info: BreakInfo) -> BreakReport {
+        let range = |(object, range): (u64, Range<u64>)| {
+            let file = FileId(object);
+            (file, self.path(file), self.bytes_of(&range))
+        };
+        BreakReport {
+            ranges: info.ranges.into_iter().map(range).collect(),
+            running_for: info.running_for,
+            behind: info.behind.map(|pin| self.pin_report(pin)),
+        }
+    }
+
+    /// Under which name a file was last linked, if it has one.
+    pub(crate) fn path(&self, file: FileId) -> Option<PathBuf> {
+        path_of(&*self.nodes.get(file)?)
     }
 
     /// Bytes of a range of blocks; the end of what is open-ended stays the highest number.
-    fn bytes(&self, blocks: &Range<u64>) -> Range<u64> {
-        let block = self.shared.block.bytes();
+    pub(crate) fn bytes_of(&self, blocks: &Range<u64>) -> Range<u64> {
+        let block = self.block.bytes();
         blocks.start.saturating_mul(block)..blocks.end.saturating_mul(block)
+    }
+}
+
+/// A range of a file, as people read it.
+pub(crate) fn write_range(
+    f: &mut fmt::Formatter<'_>,
+    file: FileId,
+    path: Option<&Path>,
+    bytes: &Range<u64>,
+) -> fmt::Result {
+    match path {
+        Some(path) => write!(f, "{}", path.display())?,
+        None => write!(f, "{file}")?,
+    }
+    match bytes.end {
+        u64::MAX => write!(f, " bytes {} to the end", bytes.start),
+        end => write!(f, " bytes {}..{end}", bytes.start),
     }
 }
 
 impl fmt::Display for PinReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.path {
-            Some(path) => write!(f, "{}", path.display())?,
-            None => write!(f, "{}", self.file)?,
+        write_range(f, self.file, self.path.as_deref(), &self.bytes)?;
+        write!(f, ": {}", self.pin.who())
+    }
+}
+
+impl fmt::Display for BreakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an operation on ")?;
+        for (index, (file, path, bytes)) in self.ranges.iter().enumerate() {
+            write!(f, "{}", if index == 0 { "" } else { " and " })?;
+            write_range(f, *file, path.as_deref(), bytes)?;
         }
-        write!(f, " bytes {}..{}: {}", self.bytes.start, self.bytes.end, self.pin)
+        write!(f, ", for {:.1} s", self.running_for.as_secs_f64())?;
+        match &self.behind {
+            Some(pin) => write!(f, ", waits for {pin}"),
+            None => Ok(()),
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::names::Publish;
 use crate::node::{FileBody, FileId, Kind};
 use crate::pinning::{Pinning, Want};
 use crate::pool::{Pool, Shared};
+use crate::report::PinReport;
 use crate::units::FILE_BYTES_MAX;
 
 /// Blocks for a file that does not have a name yet. Dropping it aborts: the blocks are free again, or parked while a
@@ -128,7 +129,7 @@ impl Reserving<'_> {
 
     fn reserve(&self) -> Result<Reservation, SpaceError> {
         if self.len == 0 || self.len > FILE_BYTES_MAX {
-            return Err(SpaceError::BadRange { file: FileId(0), range: 0..self.len });
+            return Err(SpaceError::BadLength(self.len));
         }
         let node = self.pool.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self.pool, &node);
@@ -208,12 +209,14 @@ impl Reservation {
     fn settle(&self, path: &Path, until: Option<Until>) -> Result<(), NameError> {
         let settled = (|| {
             let open = &self.file.open;
-            let mut brk = open.pool.area.break_layout(&[(open.layout()?, 0..u64::MAX)], Policy::Wait, Effect::Frees)?;
+            let not_broken = |cause| open.pool.not_broken([(self.id(), 0..u64::MAX)], cause);
+            let brk = open.pool.area.break_layout(&[(open.layout()?, 0..u64::MAX)], Policy::Wait, Effect::Frees);
+            let mut brk = brk.map_err(not_broken)?;
             let idle = match until {
-                Some(until) => brk.drain(until)?,
-                None => brk.try_drain()?,
+                Some(until) => brk.drain(until),
+                None => brk.try_drain(),
             };
-            self.zero_gaps(idle)
+            self.zero_gaps(idle.map_err(not_broken)?)
         })();
         settled.map_err(|source| NameError::Publish { path: path.to_owned(), source: Box::new(source) })
     }
@@ -273,6 +276,11 @@ impl Unpublished {
     /// The closest `errno`.
     pub fn errno(&self) -> i32 {
         self.error.errno()
+    }
+
+    /// The first transfer into it that is in flight.
+    pub fn holder(&self) -> Option<&PinReport> {
+        self.error.holder()
     }
 }
 

@@ -105,7 +105,8 @@ impl InFlight {
         }
     }
 
-    /// Lets the transfer go on alone. Its pins leave with its completion, which nobody sees.
+    /// Lets the transfer go on alone. Its pins leave with its completion, which nobody sees. The engine starts a thread for
+    /// that, unless it has one; where none can be had, they leave when somebody waits for another transfer of the engine.
     pub fn let_go(mut self) {
         let flights = self.driver.flights();
         if self.taken || !flights.is_of_this_process() {
@@ -119,16 +120,18 @@ impl InFlight {
 
     /// Takes the completion, or leaves the transfer in the table without an owner.
     fn leave(&self, leave: impl FnOnce(&mut Table, Ticket)) -> Option<Landed> {
-        let flights = self.driver.flights();
-        let mut table = flights.lock();
-        if let Some(landed) = table.take(self.ticket, flights.name()) {
+        if let Some(landed) = self.take() {
             return Some(landed);
         }
-        leave(&mut table, self.ticket);
-        drop(table);
         // Where no thread can be had, the next one that waits for anything takes the completion in.
         let _ = self.driver.attend();
-        None
+        let flights = self.driver.flights();
+        let mut table = flights.lock();
+        let landed = table.take(self.ticket, flights.name());
+        if landed.is_none() {
+            leave(&mut table, self.ticket);
+        }
+        landed
     }
 
     #[inline]

@@ -49,9 +49,11 @@ impl Lead {
         !matches!(self.by, By::Waiters)
     }
 
-    /// Nobody leads from here on, once who leads now has stopped.
+    /// Nobody leads from here on, once who leads now has stopped. Who was to lead, and sleeps, learns of it.
     pub(crate) fn stop(&mut self) {
-        self.by = By::Nobody;
+        if let By::Attendant(attendant) = std::mem::replace(&mut self.by, By::Nobody) {
+            attendant.unpark();
+        }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -65,11 +67,17 @@ impl Lead {
         }
     }
 
-    /// Only this thread leads from here on.
+    /// Only this thread leads from here on, or learns that nobody does.
     pub(crate) fn reserve(&mut self, attendant: &Arc<Parker>) {
         if matches!(self.by, By::Waiters) {
             self.by = By::Attendant(Arc::clone(attendant));
         }
+        attendant.unpark();
+    }
+
+    /// Whether only this thread leads.
+    pub(crate) fn is_reserved_for(&self, attendant: &Arc<Parker>) -> bool {
+        matches!(&self.by, By::Attendant(other) if Arc::ptr_eq(attendant, other))
     }
 
     pub(crate) fn sleeps(&mut self, ticket: Option<Ticket>, parker: &Arc<Parker>) {

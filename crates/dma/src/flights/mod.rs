@@ -13,6 +13,8 @@ mod in_flight;
 mod lead;
 mod parker;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,8 +62,8 @@ pub trait Driver: Send + Sync {
     /// Ends a [`Driver::drive`] that sleeps.
     fn interrupt(&self) {}
 
-    /// Sees to it that completions are taken in though no thread waits. Called when a future is polled, and when nobody
-    /// waits for a transfer any more.
+    /// Sees to it that completions are taken in though no thread waits. Called when a future is polled, and before a
+    /// transfer is left to itself. Where it fails, nothing has changed.
     ///
     /// # Errors
     /// What the system says when no thread can be started.
@@ -354,32 +356,30 @@ impl Flights {
         (table, woke.into())
     }
 
-    /// Keeps the lead for a thread of the engine that is about to call [`Flights::attend`]. From here on every completion
-    /// is taken in, whoever waits or does not.
-    pub(crate) fn reserve_lead(&self, driver: &dyn Driver) -> Arc<Parker> {
-        let attendant = Arc::<Parker>::default();
+    /// Keeps the lead for a thread of the engine, which is in [`Flights::attend`] or about to be. From here on every
+    /// completion is taken in, whoever waits or does not. True if a thread leads that has to be interrupted for it.
+    #[must_use]
+    pub(crate) fn reserve_lead(&self, attendant: &Arc<Parker>) -> bool {
         let mut table = self.lock();
-        table.lead.reserve(&attendant);
+        table.lead.reserve(attendant);
         table.attend_all();
-        let taken = table.lead.taken;
-        drop(table);
-        if taken {
-            driver.interrupt();
-        }
-        attendant
+        table.lead.taken
     }
 
-    /// There will be no such thread: whoever waits leads, as before.
+    /// Whoever waits leads from here on; the thread that was to is back from [`Flights::attend`] soon.
     pub(crate) fn release_lead(&self) {
         let mut table = self.lock();
         table.lead.release();
         table.lead.pass_on();
     }
 
-    /// Leads until [`Flights::stop_driving`]: for the thread of an engine that serves futures, and what nobody waits for.
-    pub(crate) fn attend(&self, driver: &dyn Driver, me: &Parker) {
-        while !self.take_lead_for_good(me) {}
-        while !self.lock().lead.is_stopped() {
+    /// Leads, from when the lead is reserved for this thread until it is not any more: for the thread of an engine that
+    /// serves futures, and what nobody waits for.
+    pub(crate) fn attend(&self, driver: &dyn Driver, me: &Arc<Parker>) {
+        if !self.take_lead_for_good(me) {
+            return;
+        }
+        while self.lock().lead.is_reserved_for(me) {
             driver.drive(Some(Until::done()));
         }
         let mut table = self.lock();
@@ -387,16 +387,21 @@ impl Flights {
         table.lead.pass_on();
     }
 
-    /// Takes the lead, or sleeps until the thread that has it leaves it.
-    fn take_lead_for_good(&self, me: &Parker) -> bool {
-        me.forget_news();
-        let mut table = self.lock();
-        if !table.lead.taken {
-            table.lead.taken = true;
-            return true;
+    /// Takes the lead, once it is reserved for this thread and the one that has it has left it. False if there is none any
+    /// more.
+    fn take_lead_for_good(&self, me: &Arc<Parker>) -> bool {
+        loop {
+            me.forget_news();
+            let mut table = self.lock();
+            if table.lead.is_stopped() {
+                return false;
+            }
+            if !table.lead.taken && table.lead.is_reserved_for(me) {
+                table.lead.taken = true;
+                return true;
+            }
+            drop(table);
+            me.park(Until::done());
         }
-        drop(table);
-        me.park(Until::done());
-        false
     }
 }

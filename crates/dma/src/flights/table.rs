@@ -351,12 +351,18 @@ impl Table {
     }
 
     fn leave_unattended(&mut self, ticket: Ticket, care: Care) {
+        let attended = self.lead.is_attended();
         let Some(entry) = self.entry(ticket) else { return };
         let Some(aboard) = entry.state.flying() else { return };
         aboard.care = care;
-        // A thread is about to take it in.
-        aboard.attended = true;
-        aboard.pinned.hand_over();
+        match attended {
+            true => {
+                aboard.attended = true;
+                aboard.pinned.hand_over();
+            }
+            // No thread could be had for it: it stays with the one that leaves it, which would wait for itself (G4).
+            false => aboard.pinned.claim(),
+        }
         if care == Care::GivenUp {
             aboard.pinned.give_up();
         }

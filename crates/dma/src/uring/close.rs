@@ -10,7 +10,7 @@ use std::thread;
 
 use pinfold::{Pool, Until};
 
-use crate::flights::Driver;
+use crate::flights::{Driver, Parker};
 use crate::lock::RingLock;
 
 use super::{Shared, lock};
@@ -24,24 +24,39 @@ impl Shared {
             return Ok(());
         }
         let Some(shared) = self.this.upgrade() else { return Ok(()) };
-        let lead = self.flights.reserve_lead(self);
+        let place = Arc::<Parker>::default();
+        let its_place = Arc::clone(&place);
         let thread = thread::Builder::new().name("pinfold-uring".to_owned());
-        let started = thread.spawn(move || shared.flights.attend(&*shared, &lead));
-        *attendant = Some(started.inspect_err(|_| self.flights.release_lead())?);
+        // Only what runs is left anything to.
+        *attendant = Some(thread.spawn(move || shared.serve(&its_place))?);
+        let is_led = self.flights.reserve_lead(&place);
+        drop(attendant);
+        if is_led {
+            self.interrupt();
+        }
         Ok(())
     }
 
+    /// What the ring's thread does.
+    fn serve(&self, place: &Arc<Parker>) {
+        self.flights.attend(self, place);
+        let farewell = lock(&self.farewell).take();
+        if let Some(until) = farewell {
+            self.wind_up(until);
+        }
+    }
+
     /// Ends the ring; how many transfers were left. Once it was called, it does nothing.
-    pub(super) fn close(self: &Arc<Self>, until: Until) -> usize {
+    pub(super) fn close(&self, until: Until) -> usize {
         // ORDER: relaxed; of several calls, which come one after the other, the first one counts.
         if !self.flights.is_of_this_process() || self.closing.swap(true, Ordering::Relaxed) {
             return 0;
         }
         if self.is_attendant() {
-            // It is the one who takes completions, so it cannot wait for them.
-            let shared = Arc::clone(self);
+            // It is the one who takes completions, so it cannot wait for them here: it does once it is back from this.
+            *lock(&self.farewell) = Some(until);
             let in_flight = self.flights.in_flight();
-            drop(thread::Builder::new().name("pinfold-ring-end".to_owned()).spawn(move || shared.wind_up(until)));
+            self.flights.release_lead();
             return in_flight;
         }
         self.wind_up(until)
@@ -63,7 +78,7 @@ impl Shared {
 
     fn join_attendant(&self) {
         let attendant = lock(&self.attendant).take();
-        if let Some(attendant) = attendant {
+        if let Some(attendant) = attendant.filter(|attendant| attendant.thread().id() != thread::current().id()) {
             // It does not panic; and if it did, it has ended.
             let _ = attendant.join();
         }

@@ -81,7 +81,8 @@ impl UringOptions {
 
     /// Starts the thread that takes completions in at once, rather than with the first future. Then a transfer completes
     /// though nobody waits for it; each completion costs a switch of threads. Without it, whoever waits takes them in, and a
-    /// blocking operation of the thread that would have to gets `EDEADLK` (G4).
+    /// blocking operation of the thread that would have to gets `EDEADLK` (G4). Where no thread can be started, there is no
+    /// ring.
     #[must_use]
     pub fn attended(mut self, attended: bool) -> Self {
         self.attended = attended;
@@ -104,7 +105,7 @@ impl UringOptions {
         let Taken { held, lock } = taken;
         drop(held);
         let flights = Flights::driven(lock.name(), self.depth as usize, self.patience);
-        let flights = flights.map_err(failed("remember which process made the ring"))?;
+        let flights = flights.inspect_err(|_| lock.forget()).map_err(failed("remember which process made the ring"))?;
         let shared = Arc::new_cyclic(|this| Shared {
             this: Weak::clone(this),
             flights,
@@ -113,12 +114,15 @@ impl UringOptions {
             ring: Mutex::new(Some(Arc::new(ring))),
             gathering: Mutex::default(),
             attendant: Mutex::default(),
+            farewell: Mutex::default(),
             closing: AtomicBool::new(false),
         });
+        // From here on what fails is undone by its end.
+        let ring = Uring { shared };
         if self.attended {
-            shared.attend().map_err(failed("start the ring's thread"))?;
+            ring.shared.attend().map_err(failed("start the ring's thread"))?;
         }
-        Ok(Uring { shared })
+        Ok(ring)
     }
 }
 
@@ -166,6 +170,8 @@ struct Shared {
     ring: Mutex<Option<Arc<Ring>>>,
     gathering: Mutex<Gathering>,
     attendant: Mutex<Option<JoinHandle<()>>>,
+    /// How long the attendant waits when it ends the ring itself.
+    farewell: Mutex<Option<Until>>,
     closing: AtomicBool,
 }
 

@@ -63,6 +63,36 @@ impl PinInfo {
             quarantine: flags.has(Flags::ABANDONED).then_some(Quarantined::GivenUp),
         }
     }
+
+    /// Who holds it, how, and since when, as a text without object and range: for who has better words for those.
+    pub fn who(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| self.describe(f, format_args!("")))
+    }
+
+    fn describe(&self, f: &mut fmt::Formatter<'_>, of_what: fmt::Arguments<'_>) -> fmt::Result {
+        let kind = match (self.device, self.long_term) {
+            (_, true) => "a long-term",
+            (true, false) => "a device",
+            (false, false) => "a CPU",
+        };
+        let access = match self.access {
+            Access::Read => "read",
+            Access::Write => "write",
+        };
+        write!(f, "process {} holds {kind} {access} pin{of_what}", self.pid)?;
+        if !self.engine.is_empty() {
+            write!(f, ", through {}", self.engine)?;
+        }
+        if !self.label.is_empty() {
+            write!(f, ", for {}", self.label)?;
+        }
+        write!(f, ", for {:.1} s", self.held_for.as_secs_f64())?;
+        match self.quarantine {
+            Some(Quarantined::HolderGone) => write!(f, "; its process is gone: in quarantine as {}", self.id),
+            Some(Quarantined::GivenUp) => write!(f, "; it was given up: in quarantine as {}", self.id),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Names one pin of the area.
@@ -93,29 +123,7 @@ pub enum Quarantined {
 
 impl fmt::Display for PinInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Range { start, end } = self.range;
-        let kind = match (self.device, self.long_term) {
-            (_, true) => "a long-term",
-            (true, false) => "a device",
-            (false, false) => "a CPU",
-        };
-        let access = match self.access {
-            Access::Read => "read",
-            Access::Write => "write",
-        };
-        write!(f, "process {} holds {kind} {access} pin on object {} at {start}..{end}", self.pid, self.object)?;
-        if !self.engine.is_empty() {
-            write!(f, ", through {}", self.engine)?;
-        }
-        if !self.label.is_empty() {
-            write!(f, ", for {}", self.label)?;
-        }
-        write!(f, ", for {:.1} s", self.held_for.as_secs_f64())?;
-        match self.quarantine {
-            Some(Quarantined::HolderGone) => write!(f, "; its process is gone: in quarantine as {}", self.id),
-            Some(Quarantined::GivenUp) => write!(f, "; it was given up: in quarantine as {}", self.id),
-            None => Ok(()),
-        }
+        self.describe(f, format_args!(" on object {} at {}..{}", self.object, self.range.start, self.range.end))
     }
 }
 

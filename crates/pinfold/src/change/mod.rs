@@ -141,7 +141,10 @@ impl Change<'_> {
     pub fn until(self, until: Until) -> Result<(), ChangeError> {
         loop {
             match self.plan()? {
-                Plan::Break(mut brk) => return self.finish(brk.drain(until)?),
+                Plan::Break(mut brk) => {
+                    let idle = brk.drain(until);
+                    return self.finish(idle.map_err(|cause| self.not_broken(cause))?);
+                }
                 Plan::InPlace => {
                     if self.make_in_place()? {
                         return Ok(());
@@ -158,7 +161,10 @@ impl Change<'_> {
     pub fn try_now(self) -> Result<(), ChangeError> {
         loop {
             match self.plan()? {
-                Plan::Break(mut brk) => return self.finish(brk.try_drain()?),
+                Plan::Break(mut brk) => {
+                    let idle = brk.try_drain();
+                    return self.finish(idle.map_err(|cause| self.not_broken(cause))?);
+                }
                 Plan::InPlace => {
                     if self.make_in_place()? {
                         return Ok(());
@@ -175,7 +181,10 @@ impl Change<'_> {
     pub async fn wait_async(self) -> Result<(), ChangeError> {
         loop {
             match self.plan()? {
-                Plan::Break(mut brk) => return self.finish(brk.drain_async().await?),
+                Plan::Break(mut brk) => {
+                    let idle = brk.drain_async().await;
+                    return self.finish(idle.map_err(|cause| self.not_broken(cause))?);
+                }
                 Plan::InPlace => {
                     if self.make_in_place()? {
                         return Ok(());

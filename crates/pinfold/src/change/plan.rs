@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pinfold_layout::LayoutBreak;
+use pinfold_layout::{BreakError, Layout, LayoutBreak};
+use smallvec::{SmallVec, smallvec};
 
 use super::{Change, Operation};
 use crate::error::ChangeError;
@@ -26,46 +27,68 @@ impl Change<'_> {
                 self.check_len(*len)?;
                 match *len >= self.file.len() {
                     true => Ok(Plan::InPlace),
-                    false => self.broken(&[(self.file, block.floor(*len)..u64::MAX)]),
+                    false => self.broken(),
                 }
             }
             Operation::Punch(range) | Operation::Zero { range, .. } => {
                 self.check_range(self.file, range)?;
-                let whole = block.inward(range);
-                match whole.is_empty() {
+                match block.inward(range).is_empty() {
                     true => Ok(Plan::InPlace),
-                    false => self.broken(&[(self.file, whole)]),
+                    false => self.broken(),
                 }
             }
             Operation::Collapse(range) => {
                 self.check_blocks(self.file, range)?;
                 self.check_inside(range)?;
-                self.broken(&[(self.file, block.floor(range.start)..u64::MAX)])
+                self.broken()
             }
             Operation::Insert { at, len } => {
                 let range = *at..at.saturating_add(*len);
                 self.check_blocks(self.file, &range)?;
                 self.check_inside(&(*at..*at))?;
                 self.check_len(self.file.len().saturating_add(*len))?;
-                self.broken(&[(self.file, block.floor(*at)..u64::MAX)])
+                self.broken()
             }
             Operation::Exchange { range, other, at } => {
                 let theirs = *at..at.saturating_add(range.end.saturating_sub(range.start));
                 self.check_blocks(self.file, range)?;
                 self.check_blocks(other, &theirs)?;
                 self.check_exchange(range, other, &theirs)?;
-                self.broken(&[(self.file, block.outward(range)), (other, block.outward(&theirs))])
+                self.broken()
             }
         }
     }
 
-    fn broken(&self, ranges: &[(&File, Range<u64>)]) -> Result<Plan, ChangeError> {
-        let mut of_layouts = Vec::with_capacity(2);
-        for (file, range) in ranges {
-            of_layouts.push((file.open.layout()?, range.clone()));
+    /// The ranges of blocks that are broken, where something is: of one file, or of two.
+    fn ranges(&self) -> SmallVec<[(&File, Range<u64>); 2]> {
+        let block = self.file.open.pool.block;
+        match &self.operation {
+            Operation::Truncate { len } => smallvec![(self.file, block.floor(*len)..u64::MAX)],
+            Operation::Punch(range) | Operation::Zero { range, .. } => smallvec![(self.file, block.inward(range))],
+            Operation::Collapse(range) => smallvec![(self.file, block.floor(range.start)..u64::MAX)],
+            Operation::Insert { at, .. } => smallvec![(self.file, block.floor(*at)..u64::MAX)],
+            Operation::Exchange { range, other, at } => {
+                let theirs = *at..*at + (range.end - range.start);
+                smallvec![(self.file, block.outward(range)), (*other, block.outward(&theirs))]
+            }
+        }
+    }
+
+    fn broken(&self) -> Result<Plan, ChangeError> {
+        let mut of_layouts = SmallVec::<[(&Layout, Range<u64>); 2]>::new();
+        for (file, range) in self.ranges() {
+            of_layouts.push((file.open.layout()?, range));
         }
         let area = &self.file.open.pool.area;
-        Ok(Plan::Break(area.break_layout(&of_layouts, self.policy, self.operation.effect())?))
+        let brk = area.break_layout(&of_layouts, self.policy, self.operation.effect());
+        Ok(Plan::Break(brk.map_err(|cause| self.not_broken(cause))?))
+    }
+
+    /// Says of what was to be broken why it is not.
+    #[cold]
+    pub(super) fn not_broken(&self, cause: BreakError) -> ChangeError {
+        let ranges = self.ranges().into_iter().map(|(file, blocks)| (file.id(), blocks));
+        self.file.open.pool.not_broken(ranges, cause).into()
     }
 
     pub(super) fn check_len(&self, len: u64) -> Result<(), ChangeError> {

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Publish;
-use super::moments::{Moment, pass};
 use super::walk::{PathEnd, Walk};
 use crate::error::NameError;
 use crate::file::{File, evict};
 use crate::medium::record::{Entry, Made};
+use crate::moments::{Moment, pass};
 use crate::node::{FileBody, Kind, Node};
 use crate::pool::Shared;
 

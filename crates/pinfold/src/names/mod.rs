@@ -16,7 +16,6 @@
 
 mod directory;
 mod link;
-mod moments;
 mod path;
 mod rename;
 #[cfg(test)]
@@ -33,12 +32,12 @@ use crate::error::NameError;
 use crate::file::File;
 use crate::lock::read;
 use crate::medium::record::Entry;
+use crate::moments::{Moment, pass};
 use crate::node::{FileId, FileKind, Kind, Metadata, Node};
 
 pub(crate) use directory::Directory;
 use directory::{Dir, Locked};
 use link::settle;
-use moments::{Moment, pass};
 use path::Asked;
 pub(crate) use path::{Last, Split};
 pub use rename::Rename;

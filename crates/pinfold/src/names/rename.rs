@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::directory::{Dir, Locked};
 use super::link::settle;
-use super::moments::{Moment, pass};
 use super::walk::{PathEnd, Walk};
 use crate::Pool;
 use crate::error::NameError;
 use crate::lock::lock;
 use crate::medium::record::{Draft, Entry};
+use crate::moments::{Moment, pass};
 use crate::node::Node;
 use crate::pool::Shared;
 

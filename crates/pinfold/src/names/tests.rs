@@ -6,10 +6,10 @@ use pinfold_region::Region;
 use rustix::io::Errno;
 
 use super::directory::{Dir, Locked};
-use super::moments::{Moment, meanwhile};
 use super::walk::Follow;
 use super::{NameError, Rename};
 use crate::Pool;
+use crate::moments::{Moment, meanwhile};
 
 type Call = fn(&Pool) -> Result<(), NameError>;
 

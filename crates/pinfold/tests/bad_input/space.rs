@@ -1,7 +1,6 @@
 //! Pools that are full.
 
 use pinfold::{Access, File, Pool, Publish, SpaceError, Until};
-use pinfold_layout::BreakError;
 use rustix::io::Errno;
 
 use crate::common::{BLOCK, DeviceIsQuiet, MIB, assert_errno, block_on, bytes_of, filled, is_all, unlink, use_up};
@@ -258,8 +257,8 @@ fn g6_what_is_only_looked_at_names_the_pin_in_the_way() {
             let error = change.try_now().unwrap_err();
             assert_errno(error.errno(), Errno::BUSY, &error);
             assert_says(&error, &["ring 3", "prefetch"]);
-            let pinfold::ChangeError::Break(BreakError::Busy(pin)) = &error else { panic!("{error}") };
-            assert_eq!((pin.object, pin.range.clone()), (file.id().number(), 0..1));
+            let holder = error.holder().expect("a pin is in the way");
+            assert_eq!((holder.file, holder.bytes.clone()), (file.id(), 0..BLOCK));
         }
         drop(pinned);
         drop(file);

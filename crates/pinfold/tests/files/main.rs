@@ -6,6 +6,7 @@ mod common;
 mod layout;
 mod long_term;
 mod memory;
+mod messages;
 mod pins;
 mod reservations;
 mod tokens;

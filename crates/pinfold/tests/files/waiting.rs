@@ -316,7 +316,7 @@ fn g6_a_wait_for_space_has_a_deadline_and_says_who_keeps_it() {
     assert_errno(full.errno(), Errno::NOSPC, &full);
     let late = file.allocate(0..65536).until(Until::after(SOON)).unwrap_err();
     let SpaceError::TimedOut { space, pin } = &late else { panic!("{late}") };
-    assert_eq!((space.asked, space.pinned, pin.engine.as_str()), (65536, 65536, "nic 0"));
+    assert_eq!((space.asked, space.pinned, pin.pin.engine.as_str()), (65536, 65536, "nic 0"));
     assert_errno(late.errno(), Errno::TIMEDOUT, &late);
     assert!(late.to_string().contains("nic 0"), "{late}");
     let late = pool.reserve(BLOCK).until(Until::after(SOON)).unwrap_err();

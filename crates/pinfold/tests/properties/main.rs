@@ -32,7 +32,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(48))]
+    #![proptest_config(config(32))]
 
     #[test]
     fn large_blocks_are_what_a_plain_model_says(steps in steps(65536)) {

@@ -93,6 +93,8 @@ pub(crate) enum Step {
         wants: Vec<Want>,
         engine: Option<usize>,
         hand_over: bool,
+        /// Another thread makes it, by a try, and gives it to this one.
+        elsewhere: bool,
         form: Form,
     },
     PinLongTerm {
@@ -119,11 +121,20 @@ pub(crate) enum Step {
         at: u64,
         len: u64,
     },
-    HandOver {
+    Say {
         pin: usize,
+        what: Saying,
     },
     Unpin {
         pin: usize,
+    },
+    /// The engine keeps the transfer, and nobody waits for it any more.
+    GiveUp {
+        pin: usize,
+    },
+    /// The completion of one that was given up comes after all, released meanwhile or not.
+    CompleteLate {
+        nth: usize,
     },
     Abandon {
         pin: usize,
@@ -188,6 +199,19 @@ pub(crate) enum Op<F> {
     Collapse(Range<u64>),
     Insert { at: u64, len: u64 },
     Exchange { range: Range<u64>, other: F, at: u64 },
+}
+
+/// What is said of a transfer that is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Saying {
+    /// An engine has it.
+    HandOver,
+    /// It is the process's again.
+    TakeBack,
+    /// This thread has it, whichever made it.
+    Claim,
+    /// Through which engine.
+    Relabel(usize),
 }
 
 /// Which of the four forms is used.
@@ -365,12 +389,18 @@ fn want(block: u64) -> impl Strategy<Value = Want> {
     ]
 }
 
+fn saying() -> impl Strategy<Value = Saying> {
+    let relabel = (0..ENGINES.len()).prop_map(Saying::Relabel);
+    prop_oneof![2 => Just(Saying::HandOver), 2 => Just(Saying::TakeBack), 4 => Just(Saying::Claim), 1 => relabel]
+}
+
 fn pins(block: u64) -> BoxedStrategy<Step> {
     let engine = || prop::option::of(0..ENGINES.len());
     let wants = prop_oneof![3 => prop::collection::vec(want(block), 1), 1 => prop::collection::vec(want(block), 2..4)];
     prop_oneof![
-        14 => (wants, engine(), any::<bool>(), form())
-            .prop_map(|(wants, engine, hand_over, form)| Step::Pin { wants, engine, hand_over, form }),
+        14 => (wants, engine(), prop::bool::weighted(0.4), prop::bool::weighted(0.3), form()).prop_map(
+            |(wants, engine, hand_over, elsewhere, form)| Step::Pin { wants, engine, hand_over, elsewhere, form }
+        ),
         1 => (nth(), inside(block), access(), prop::bool::weighted(0.9), form()).prop_map(
             |(file, range, access, recall, form)| Step::PinLongTerm { file, range, access, recall, form }
         ),
@@ -378,9 +408,11 @@ fn pins(block: u64) -> BoxedStrategy<Step> {
             .prop_map(|(pin, file, range, access)| Step::Extend { pin, file, range, access }),
         5 => (nth(), offset(block), len(block)).prop_map(|(pin, at, len)| Step::CopyIn { pin, at, len }),
         4 => (nth(), offset(block), len(block)).prop_map(|(pin, at, len)| Step::Dma { pin, at, len }),
-        1 => nth().prop_map(|pin| Step::HandOver { pin }),
+        4 => (nth(), saying()).prop_map(|(pin, what)| Step::Say { pin, what }),
         5 => nth().prop_map(|pin| Step::Unpin { pin }),
         2 => nth().prop_map(|pin| Step::Abandon { pin }),
+        1 => nth().prop_map(|pin| Step::GiveUp { pin }),
+        1 => nth().prop_map(|nth| Step::CompleteLate { nth }),
         1 => engine().prop_map(|engine| Step::Prove { engine }),
         1 => (nth(), prop::bool::weighted(0.2)).prop_map(|(pin, held)| Step::Decide { pin, held }),
     ]

@@ -15,14 +15,14 @@ use proptest::prelude::*;
 use rustix::io::Errno;
 
 const BLOCK: u64 = 4096;
-const BLOCKS: u64 = 96;
+const BLOCKS: u64 = 72;
 const NAMES: [&str; 4] = ["/a", "/b", "/c", "/d"];
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 3;
 const CALLS: usize = 250;
 /// Where calls begin, and how long what they touch is, in bytes.
 const FILE_MAX: u64 = 24 * BLOCK;
-const LEN_MAX: u64 = 6 * BLOCK;
+const LEN_MAX: u64 = 16 * BLOCK;
 
 /// What any call may be refused with here. `EDEADLK` is for who holds a pin himself.
 const REFUSALS: [Errno; 11] = [
@@ -300,7 +300,7 @@ fn run(seed: u64) {
 
 proptest! {
     // Which thread comes first is chance: a smaller seed would say nothing.
-    #![proptest_config(ProptestConfig { max_shrink_iters: 0, failure_persistence: None, ..crate::config(12) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 0, failure_persistence: None, ..crate::config(32) })]
 
     #[test]
     fn g1_many_threads_find_their_own_bytes_and_leave_nothing_behind(seed in any::<u64>()) {

@@ -61,6 +61,10 @@ impl Device for Late {
         let Range { start, end } = TIMES;
         format!("a test device that completes {} to {} µs late", start.as_micros(), end.as_micros())
     }
+
+    fn explain(&self) -> String {
+        format!("{} transfers are in the device", self.device.in_flight())
+    }
 }
 
 fn stamps(first: Stamp, len: u64) -> Vec<u8> {

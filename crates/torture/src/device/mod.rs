@@ -50,6 +50,9 @@ pub(crate) trait Device: Send + Sync {
 
     /// For a person.
     fn describe(&self) -> String;
+
+    /// What it has in flight, and where that is: for a person who is told that something does not end.
+    fn explain(&self) -> String;
 }
 
 impl Arrived {

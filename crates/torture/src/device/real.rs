@@ -115,6 +115,23 @@ impl Device for Real {
         let dir = self.path.parent().unwrap_or(&self.path);
         format!("io_uring, direct I/O to a scratch file in {}", dir.display())
     }
+
+    fn explain(&self) -> String {
+        format!("{} transfers are in the ring, whose queues are at {}", self.ring.in_flight(), queues())
+    }
+}
+
+/// Where this process's rings are with their queues: what was not taken out of one of them is told from what the kernel has.
+fn queues() -> String {
+    let rings = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter(|descriptor| {
+        std::fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[io_uring]")
+    });
+    let of_ring = |number: std::ffi::OsString| {
+        let text = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(number)).unwrap_or_default();
+        let is_place = |line: &&str| ["SqHead:", "SqTail:", "CqHead:", "CqTail:"].iter().any(|at| line.starts_with(at));
+        text.lines().filter(is_place).map(|line| line.replace('\t', " ")).collect::<Vec<_>>().join(", ")
+    };
+    rings.map(|ring| of_ring(ring.file_name())).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether there is a transfer that has not ended when its submit returns: else nothing is ever raced.
@@ -235,6 +252,22 @@ mod tests {
 
     /// File systems that answer a read from their cache within the call: ext4, XFS, btrfs.
     const ANSWER_AT_ONCE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+
+    #[test]
+    fn a_ring_says_where_its_queues_are() {
+        let ring = match Uring::new() {
+            Ok(ring) => ring,
+            Err(why) => return println!("skipped: {why}"),
+        };
+        let (reader, _writer) = io::pipe().unwrap();
+        let pool = Pool::new(Region::memfd(FILE_BYTES).unwrap()).unwrap();
+        let file = pool.create("/file").unwrap();
+        file.allocate(0..BLOCK).wait().unwrap();
+        let pinned = file.pin(0..BLOCK, Access::Write).wait().unwrap();
+        let _in_flight = ring.submit(Request::read_stream(&reader), pinned).unwrap();
+        let said = queues();
+        assert!(said.contains("SqHead: 1, SqTail: 1, CqHead: 0, CqTail: 0"), "{said}");
+    }
 
     #[test]
     fn a_file_whose_reads_are_over_at_once_is_no_real_device() {

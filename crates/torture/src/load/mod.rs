@@ -182,7 +182,8 @@ impl<S: Store> Load<S> {
     /// Something does not end: who waits for whom.
     pub(crate) fn hangs(&self, what: &str) {
         if !self.findings.hangs() {
-            self.findings.add(ViolationKind::Hang, format!("{what}: {}", self.store.explain()));
+            let (device, store) = (self.device.explain(), self.store.explain());
+            self.findings.add(ViolationKind::Hang, format!("{what}: {device}; {store}"));
         }
     }
 

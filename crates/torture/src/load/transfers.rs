@@ -249,7 +249,10 @@ impl<S: Store> Worker<S> {
         self.load.tally.bytes.add(pinned.len());
         self.load.in_flight.begins();
         let then = self.then(Arc::clone(log), tickets.clone(), way);
-        self.load.device.start(way, pinned, then);
+        {
+            let _call = self.load.watch.call(self.number, "a submit of a transfer", log.id.number());
+            self.load.device.start(way, pinned, then);
+        }
         tickets.iter().for_each(|ticket| log.submitted(*ticket));
     }
 

@@ -120,10 +120,7 @@ impl Store for Guarded {
 
     fn explain(&self) -> String {
         let pins = self.pool.pins().into_iter().map(|pin| format!("pin: {pin}"));
-        let breaks = self.pool.breaks().into_iter().map(|running| match running.behind {
-            Some(pin) => format!("break of {:?}, behind {pin}", running.ranges),
-            None => format!("break of {:?}", running.ranges),
-        });
+        let breaks = self.pool.breaks().into_iter().map(|running| running.to_string());
         pins.chain(breaks).collect::<Vec<_>>().join("; ")
     }
 

@@ -197,6 +197,9 @@ impl InStep {
             self.unpin(0);
         }
         self.prove(None);
+        while !self.given_up.is_empty() {
+            self.complete_late(0);
+        }
         self.check();
         while !self.reservations.is_empty() {
             self.drop_reservation(0);

@@ -28,6 +28,8 @@ pub(crate) struct InStep {
     handles: Vec<File>,
     transfers: Vec<Transfer>,
     last_transfer: usize,
+    /// Transfers that were given up, and that their engines still have.
+    given_up: Vec<Transfer>,
     reservations: Vec<Reservation>,
     tokens: Vec<(Token, ModelToken)>,
     redeemed: Vec<(Redeemed, ModelToken)>,
@@ -147,6 +149,7 @@ impl InStep {
             handles: Vec::new(),
             transfers: Vec::new(),
             last_transfer: 0,
+            given_up: Vec::new(),
             reservations: Vec::new(),
             tokens: Vec::new(),
             redeemed: Vec::new(),
@@ -180,15 +183,19 @@ impl InStep {
             Step::Begin { file, op } => self.begin(file, &op),
             Step::Poll => self.poll(),
             Step::Withdraw => self.withdraw(),
-            Step::Pin { wants, engine, hand_over, form } => self.pin(&wants, engine, hand_over, form),
+            Step::Pin { wants, engine, hand_over, elsewhere, form } => {
+                self.pin(&wants, engine, hand_over, elsewhere, form);
+            }
             Step::PinLongTerm { file, range, access, recall, form } => {
                 self.pin_long_term(file, range, access, recall, form);
             }
             Step::Extend { pin, file, range, access } => self.extend(pin, file, range, access),
             Step::CopyIn { pin, at, len } => self.copy_in(pin, at, len),
             Step::Dma { pin, at, len } => self.dma(pin, at, len),
-            Step::HandOver { pin } => self.hand_over(pin),
+            Step::Say { pin, what } => self.say(pin, what),
             Step::Unpin { pin } => self.unpin(pin),
+            Step::GiveUp { pin } => self.give_up(pin),
+            Step::CompleteLate { nth } => self.complete_late(nth),
             Step::Abandon { pin } => self.abandon(pin),
             Step::Prove { engine } => self.prove(engine),
             Step::Decide { pin, held } => self.decide(pin, held),

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::{Ended, Held, InStep, Transfer, agree, ended};
 use crate::model::{Extended, ModelPin, ModelWant, Part, PinFacts, Verdict, cut_parts};
-use crate::steps::{ENGINES, Form, Want};
+use crate::steps::{ENGINES, Form, Saying, Want};
 
 /// No device of this engine, or of any, moves data by itself: only the test does.
 struct Quiet(Option<usize>);
@@ -23,7 +23,9 @@ unsafe impl Quiescent for Quiet {
 }
 
 impl InStep {
-    pub(super) fn pin(&mut self, wants: &[Want], engine: Option<usize>, hand_over: bool, form: Form) {
+    pub(super) fn pin(&mut self, wants: &[Want], engine: Option<usize>, hand_over: bool, elsewhere: bool, form: Form) {
+        // A wait would be another thread's, so nobody would wait for himself.
+        let form = if elsewhere { Form::Try } else { form };
         let Some(wanted) = wants.iter().map(|want| self.wanted(want)).collect::<Option<Vec<_>>>() else { return };
         let model = self.model.pin(&wanted, form);
         let handles: Vec<Option<File>> = wants.iter().map(|want| self.handle_of(want)).collect();
@@ -32,7 +34,11 @@ impl InStep {
         if let Some(engine) = engine {
             pinning = pinning.labelled(ENGINES[engine], "").unwrap();
         }
-        let Some(((), pinned)) = agree(model, ended!(pinning, form, model)) else { return };
+        let ended = match elsewhere {
+            true => std::thread::scope(|scope| scope.spawn(|| ended!(pinning, form, model)).join().unwrap()),
+            false => ended!(pinning, form, model),
+        };
+        let Some(((), pinned)) = agree(model, ended) else { return };
         let number = self.new_transfer();
         let mut segments = pinned.segments();
         for want in &wanted {
@@ -40,9 +46,10 @@ impl InStep {
             segments = self.entered(number, want, facts, segments);
         }
         assert_eq!(segments, [], "more segments than were asked for");
+        self.model.set_ours(number, !elsewhere);
         self.transfers.push(Transfer { number, held: Held::Short(pinned) });
         if hand_over {
-            self.hand_over(self.transfers.len() - 1);
+            self.say(self.transfers.len() - 1, Saying::HandOver);
         }
     }
 
@@ -126,7 +133,8 @@ impl InStep {
         rest
     }
 
-    fn compare_segments(&mut self, file: FileId, range: &Range<u64>, parts: &[Part], segments: &[Segment]) {
+    /// The segments are all of the range, and the model's blocks are where they say.
+    pub(super) fn compare_segments(&mut self, file: FileId, range: &Range<u64>, parts: &[Part], segments: &[Segment]) {
         let mut offset = range.start;
         for segment in segments {
             assert_eq!((segment.file, segment.offset), (file, offset));
@@ -180,10 +188,8 @@ impl InStep {
             (model, pool) => panic!("the model says {model:?}, the pool {pool:?}"),
         }
         // What a transfer is given to an engine with stays the engine's.
-        let handed_over = self.model.pins.iter().any(|pin| pin.transfer == Some(number) && !pin.own);
-        if handed_over {
-            self.model.hand_over(number);
-        }
+        let handed_over = self.model.pins.iter().any(|pin| pin.transfer == Some(number) && pin.handed_over);
+        self.model.set_handed_over(number, handed_over);
     }
 
     pub(super) fn copy_in(&mut self, pin: usize, at: u64, len: u64) {
@@ -232,11 +238,21 @@ impl InStep {
         self.pool.region().bytes(place + part.bytes.start as u64..place + part.bytes.end as u64).unwrap()
     }
 
-    pub(super) fn hand_over(&mut self, pin: usize) {
+    pub(super) fn say(&mut self, pin: usize, what: Saying) {
         let Some(nth) = self.nth_transfer(pin) else { return };
         let Transfer { number, held: Held::Short(pinned) } = &mut self.transfers[nth] else { return };
-        pinned.hand_over();
-        self.model.hand_over(*number);
+        match what {
+            Saying::HandOver => pinned.hand_over(),
+            Saying::TakeBack => pinned.take_back(),
+            Saying::Claim => pinned.claim(),
+            Saying::Relabel(engine) => pinned.relabel(self.pool.holder().label(ENGINES[engine], "").unwrap()),
+        }
+        match what {
+            Saying::HandOver => self.model.set_handed_over(*number, true),
+            Saying::TakeBack => self.model.set_handed_over(*number, false),
+            Saying::Claim => self.model.set_ours(*number, true),
+            Saying::Relabel(engine) => self.model.relabel(*number, engine),
+        }
     }
 
     pub(super) fn unpin(&mut self, pin: usize) {
@@ -244,6 +260,24 @@ impl InStep {
         let Transfer { number, held } = self.transfers.remove(nth);
         drop(held);
         self.model.unpin(number);
+    }
+
+    pub(super) fn give_up(&mut self, pin: usize) {
+        let Some(nth) = self.nth_transfer(pin) else { return };
+        let Held::Short(pinned) = &mut self.transfers[nth].held else { return };
+        pinned.give_up();
+        let transfer = self.transfers.remove(nth);
+        self.model.give_up(transfer.number);
+        self.given_up.push(transfer);
+    }
+
+    /// What was released meanwhile is not this transfer's any more, whoever has it now.
+    pub(super) fn complete_late(&mut self, nth: usize) {
+        if !self.given_up.is_empty() {
+            let Transfer { number, held } = self.given_up.remove(nth % self.given_up.len());
+            drop(held);
+            self.model.complete_late(number);
+        }
     }
 
     pub(super) fn abandon(&mut self, pin: usize) {

@@ -26,19 +26,12 @@ impl InStep {
     pub(super) fn fill(&mut self, nth: usize, range: Range<u64>, said: bool, whole_blocks: bool) {
         let Some(reservation) = self.nth_reservation(nth) else { return };
         let (id, len) = (reservation.id(), reservation.len());
-        let range = range.start.min(len)..range.end.min(len);
-        if range.is_empty() {
-            return;
-        }
+        let start = range.start % len;
+        let range = start..start.saturating_add(range.end.saturating_sub(range.start).max(1)).min(len);
         let pinned = reservation.pin(range.clone()).try_now().unwrap();
         let parts = self.model.parts(id, &range);
-        for part in &parts {
-            let inside =
-                |segment: &&pinfold::Segment| (segment.offset..segment.offset + segment.len).contains(&part.offset);
-            let segment = pinned.segments().iter().find(inside).expect("it is pinned");
-            let place = segment.place() + (part.offset - segment.offset);
-            self.model.saw(part.block, place - part.bytes.start as u64);
-        }
+        let segments = pinned.segments().to_vec();
+        self.compare_segments(id, &range, &parts, &segments);
         self.dma_into(parts.into_iter().map(|part| (id, part)).collect());
         drop(pinned);
         if !said {

@@ -196,7 +196,7 @@ impl Model {
 
     /// How a call ends that finds `keepers` in its way.
     fn kept_off<'a>(form: Form, tried: Errno, keepers: impl Iterator<Item = &'a ModelPin>) -> Verdict {
-        let (own, others): (Vec<_>, Vec<_>) = keepers.partition(|pin| pin.own);
+        let (own, others): (Vec<_>, Vec<_>) = keepers.partition(|pin| pin.is_own());
         match (form, own.is_empty(), others.is_empty()) {
             (Form::Try, ..) => Verdict::Refused(tried),
             (Form::Future, ..) => Verdict::Pending,

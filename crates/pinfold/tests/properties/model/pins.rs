@@ -20,8 +20,12 @@ pub(crate) struct ModelPin {
     pub(crate) facts: PinFacts,
     /// `None` in quarantine.
     pub(crate) transfer: Option<usize>,
-    /// Made by this thread, which has not given it to an engine.
-    pub(crate) own: bool,
+    /// The transfer that was given up, and whose completion may come.
+    late: Option<usize>,
+    /// This thread made it, or has claimed it.
+    pub(crate) ours: bool,
+    /// An engine has it.
+    pub(crate) handed_over: bool,
     pub(crate) parts: Vec<Part>,
     /// File blocks of the range whose block has left the file since.
     left: BTreeSet<u64>,
@@ -75,11 +79,18 @@ impl ModelPin {
             range: blocks,
             facts,
             transfer: Some(transfer),
-            own: !facts.long_term,
+            late: None,
+            ours: true,
+            handed_over: facts.long_term,
             parts: Vec::new(),
             left: BTreeSet::new(),
             keeps: BTreeSet::new(),
         }
+    }
+
+    /// Only with the help of this thread does it leave.
+    pub(super) fn is_own(&self) -> bool {
+        self.ours && !self.handed_over
     }
 
     /// What is parked for it.
@@ -238,13 +249,35 @@ impl Model {
 
     /// The transfer has no holder any more.
     pub(crate) fn abandon(&mut self, transfer: usize) {
-        for pin in self.pins.iter_mut().filter(|pin| pin.transfer == Some(transfer)) {
-            (pin.transfer, pin.own) = (None, false);
-        }
+        self.of_transfer(transfer).for_each(|pin| (pin.transfer, pin.handed_over) = (None, true));
     }
 
-    pub(crate) fn hand_over(&mut self, transfer: usize) {
-        self.pins.iter_mut().filter(|pin| pin.transfer == Some(transfer)).for_each(|pin| pin.own = false);
+    /// The same, but its engine has it still.
+    pub(crate) fn give_up(&mut self, transfer: usize) {
+        self.of_transfer(transfer).for_each(|pin| pin.late = Some(transfer));
+        self.abandon(transfer);
+    }
+
+    /// What is left of a transfer that was given up leaves.
+    pub(crate) fn complete_late(&mut self, transfer: usize) {
+        self.pins.retain(|pin| pin.late != Some(transfer));
+        self.sweep();
+    }
+
+    pub(crate) fn set_handed_over(&mut self, transfer: usize, handed_over: bool) {
+        self.of_transfer(transfer).for_each(|pin| pin.handed_over = handed_over);
+    }
+
+    pub(crate) fn set_ours(&mut self, transfer: usize, ours: bool) {
+        self.of_transfer(transfer).for_each(|pin| pin.ours = ours);
+    }
+
+    pub(crate) fn relabel(&mut self, transfer: usize, engine: usize) {
+        self.of_transfer(transfer).for_each(|pin| pin.facts.engine = Some(engine));
+    }
+
+    fn of_transfer(&mut self, transfer: usize) -> impl Iterator<Item = &mut ModelPin> {
+        self.pins.iter_mut().filter(move |pin| pin.transfer == Some(transfer))
     }
 
     /// A proof lets pins out of quarantine: how many.

@@ -3,19 +3,25 @@
 
 /// Where a call is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Moment {
-    /// It knows where its paths lead, and has nothing locked.
+pub(crate) enum Moment {
+    /// A call by names knows where its paths lead, and has nothing locked.
     Found,
     /// One of the two names of a rename has changed.
     HalfRenamed,
+    /// A write knows whether it makes the file longer, and is about to make its next step.
+    NextStep,
+    /// A step of a write is pinned, and has seen what the file is made of.
+    Seen,
+    /// A write would make the file longer after all, and is about to ask for that.
+    Shorter,
 }
 
 #[cfg(not(test))]
 #[inline(always)]
-pub(super) fn pass(_: Moment) {}
+pub(crate) fn pass(_: Moment) {}
 
 #[cfg(test)]
-pub(super) use in_tests::{meanwhile, pass};
+pub(crate) use in_tests::{meanwhile, next, pass};
 
 #[cfg(test)]
 mod in_tests {
@@ -36,9 +42,14 @@ mod in_tests {
         }
     }
 
+    /// Has something else happen in the middle of the call that this thread is in, once.
+    pub(crate) fn next(at: Moment, happens: impl FnOnce() + 'static) {
+        AWAITED.set(Some((at, Box::new(happens))));
+    }
+
     /// Makes a call, in the middle of which something else happens, once.
     pub(crate) fn meanwhile<T>(at: Moment, happens: impl FnOnce() + 'static, call: impl FnOnce() -> T) -> T {
-        AWAITED.set(Some((at, Box::new(happens))));
+        next(at, happens);
         let returned = call();
         assert!(AWAITED.take().is_none(), "the call did not come to {at:?}");
         returned

@@ -40,7 +40,7 @@ use directory::{Dir, Locked};
 use link::settle;
 use moments::{Moment, pass};
 use path::Asked;
-pub(crate) use path::{Last, Split};
+pub(crate) use path::{Last, Split, is_name, is_target};
 pub use rename::Rename;
 use walk::{Follow, PathEnd, Walk};
 

@@ -120,8 +120,8 @@ impl Live {
             let after = runs.get(index + 1).map(|run| (run.block, run.len));
             let place = core.block.offset(run.block);
             let header = chunk_header(next, index as u64, after, items);
-            self.write(core, place, &header)?;
-            self.write(core, place + CHUNK_HEADER, items)?;
+            self.write(&core.region, place, &header)?;
+            self.write(&core.region, place + CHUNK_HEADER, items)?;
             self.make_durable(core, place..place + CHUNK_HEADER + items.len() as u64)?;
             rest = later;
         }
@@ -134,17 +134,12 @@ impl Live {
         next.generation = medium.superblock.generation + 1;
         let bytes = next.to_bytes();
         for place in next.places() {
-            self.write(core, place, &bytes)?;
+            self.write(&core.region, place, &bytes)?;
             self.make_durable(core, place..place + bytes.len() as u64)?;
             core.region.fence().map_err(|error| self.fail(&error.to_string()))?;
         }
         medium.superblock = next;
         Ok(())
-    }
-
-    fn write(&self, core: &Core, place: u64, bytes: &[u8]) -> Result<(), JournalError> {
-        let to = core.region.bytes(place..place + bytes.len() as u64);
-        to.and_then(|to| to.copy_in(0, bytes)).map_err(|error| self.fail(&error.to_string()))
     }
 
     fn make_durable(&self, core: &Core, place: Range<u64>) -> Result<(), JournalError> {

@@ -3,7 +3,8 @@
 //! Behind that nothing counts. A record that was torn, or that never came to the medium, hides all that followed it: what
 //! was made durable lies before it. But a record that *was* durable and is not whole now is damaged, and to end there would
 //! lose what was synced without a word. What lies behind it tells the two apart: each record, and each seal, carries how
-//! far the log was durable when it was appended. See [`reached_behind`].
+//! far the log was durable when it was appended. So does the *mark*, a copy of the last seal in another place. See
+//! [`reached_behind`].
 //!
 //! Stays true  W1: all of the log before a position that a record or seal of this opening calls durable was whole on the
 //!                 medium when that was appended.
@@ -12,9 +13,9 @@
 use std::io;
 use std::ops::Range;
 
-use super::record::{ALIGN, HEADER, RECORD_SHARE, Record, length};
+use super::record::{ALIGN, HEADER, POSITION_AT, RECORD_SHARE, Record, length};
 use super::source::Source;
-use super::superblock::{LOG_START, Superblock};
+use super::superblock::{LOG_START, MARK, Superblock};
 
 /// How much is read at a time, in bytes.
 const STEP: u64 = 256 << 10;
@@ -47,17 +48,30 @@ pub(crate) fn reached_behind(
     superblock: &Superblock,
     end: u64,
 ) -> io::Result<Option<u64>> {
+    if let Some(reached) = marked(source, superblock)?.filter(|reached| *reached > end) {
+        return Ok(Some(reached));
+    }
     let mut window = Window::new(source, superblock, end);
     if window.record(end)?.is_some() {
         // W2.
         return Ok(None);
     }
-    for position in (end..window.end()).step_by(ALIGN as usize) {
-        if let Some(reached) = window.record(position)?.map(|record| record.durable).filter(|durable| *durable > end) {
+    let mut position = end;
+    while let Some(found) = window.next_header(position)? {
+        if let Some(reached) = window.record(found)?.map(|record| record.durable).filter(|durable| *durable > end) {
             return Ok(Some(reached));
         }
+        position = found + ALIGN;
     }
     Ok(None)
+}
+
+/// Up to where the log was durable, as the mark has it.
+fn marked(source: &(impl Source + ?Sized), superblock: &Superblock) -> io::Result<Option<u64>> {
+    let mut bytes = [0; HEADER];
+    source.read_at(MARK, &mut bytes)?;
+    let mark = Record::check(&bytes, &superblock.pool, superblock.epoch);
+    Ok(mark.map(|mark| mark.durable))
 }
 
 /// The bytes of a part of the log, in the order of positions; one piece, or two around the end of the ring.
@@ -102,6 +116,25 @@ impl<'s, S: Source + ?Sized> Window<'s, S> {
         Ok(self.at(position, len)?.and_then(|bytes| Record::check(bytes, &pool, epoch)))
     }
 
+    /// The next position from `from` on at which a header may lie: one that says so.
+    fn next_header(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let (mut position, end) = (from, self.end());
+        while position + HEADER as u64 <= end {
+            if self.at(position, HEADER as u64)?.is_none() {
+                return Ok(None);
+            }
+            let loaded = &self.bytes[(position - self.start) as usize..];
+            // Whole headers only; the rest comes with the next step.
+            let positions = &loaded[POSITION_AT..loaded.len() - (HEADER - POSITION_AT - ALIGN as usize)];
+            let mut here = (position..end).step_by(ALIGN as usize).zip(positions.chunks_exact(ALIGN as usize));
+            if let Some((found, _)) = here.find(|(at, word)| at.to_le_bytes() == **word) {
+                return Ok(Some(found));
+            }
+            position += positions.len() as u64;
+        }
+        Ok(None)
+    }
+
     /// `len` bytes from a position on, which only grows; `None` if the log is not that long.
     fn at(&mut self, position: u64, len: u64) -> io::Result<Option<&[u8]>> {
         if len > self.superblock.log_len {
@@ -109,25 +142,26 @@ impl<'s, S: Source + ?Sized> Window<'s, S> {
         }
         let have = self.start + self.bytes.len() as u64;
         if position + len > have {
-            self.bytes.drain(..(position - self.start) as usize);
-            self.start = position;
-            self.read_on((position + len - have).max(STEP))?;
+            self.read_on(position, (position + len - have).max(STEP))?;
         }
         let from = (position - self.start) as usize;
         Ok(self.bytes.get(from..from + len as usize))
     }
 
-    /// Reads the next bytes, up to one lap.
-    fn read_on(&mut self, wanted: u64) -> io::Result<()> {
-        let have = self.bytes.len() as u64;
+    /// Forgets what comes before a position, and reads the next bytes, up to one lap.
+    fn read_on(&mut self, position: u64, wanted: u64) -> io::Result<()> {
+        let kept = &self.bytes[(position - self.start) as usize..];
+        let have = kept.len() as u64;
         let more = wanted.min(self.superblock.log_len - have);
-        self.bytes.resize((have + more) as usize, 0);
-        let mut to = &mut self.bytes[have as usize..];
-        for place in places(self.superblock, self.start + have, more) {
+        let mut bytes = vec![0; (have + more) as usize];
+        let (before, mut to) = bytes.split_at_mut(kept.len());
+        before.copy_from_slice(kept);
+        for place in places(self.superblock, position + have, more) {
             let (now, later) = to.split_at_mut((place.end - place.start) as usize);
             self.source.read_at(place.start, now)?;
             to = later;
         }
+        (self.bytes, self.start) = (bytes, position);
         Ok(())
     }
 }

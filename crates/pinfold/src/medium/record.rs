@@ -38,6 +38,8 @@ const _: () = assert!(size_of::<RawHeader>() == 32);
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = size_of::<RawHeader>();
+/// Where in a header its position is.
+pub(crate) const POSITION_AT: usize = std::mem::offset_of!(RawHeader, position);
 /// Records begin at multiples of this.
 pub(crate) const ALIGN: u64 = 8;
 /// A record takes one part in that many of the log at most.

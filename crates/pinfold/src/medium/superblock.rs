@@ -11,7 +11,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codec::Garbled;
-use super::record::ALIGN;
+use super::record::{ALIGN, HEADER};
 use super::source::Source;
 use crate::units::BlockSize;
 
@@ -21,6 +21,8 @@ pub(crate) const MAGIC: [u8; 8] = *b"pinfold\n";
 pub const FORMAT_VERSION: u32 = 1;
 /// Where the two superblocks begin, in bytes.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 64 << 10];
+/// Where a copy of the last seal of the log lies, in bytes: apart from log and superblocks, so that no page has both.
+pub(crate) const MARK: u64 = 32 << 10;
 /// Where the log begins, in bytes.
 pub(crate) const LOG_START: u64 = 128 << 10;
 /// The smallest pool, in bytes.
@@ -61,6 +63,7 @@ const _: () = assert!(std::mem::offset_of!(Raw, version) == 8);
 const _: () = assert!(std::mem::offset_of!(Raw, checksum) == 132);
 const _: () = assert!(size_of::<Raw>() as u64 <= SUPERBLOCKS[1] - SUPERBLOCKS[0]);
 const _: () = assert!(LOG_START - SUPERBLOCKS[1] >= size_of::<Raw>() as u64);
+const _: () = assert!(size_of::<Raw>() as u64 <= MARK && MARK + HEADER as u64 <= SUPERBLOCKS[1]);
 
 /// Devices of `boot` may reach the pool: without the layout area of that boot nobody knows what they reach.
 const AREA_NEEDED: u32 = 1;

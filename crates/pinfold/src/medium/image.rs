@@ -204,12 +204,12 @@ impl Image {
                 self.absent.remove(&node);
             }
             Entry::Name { dir, name, node } => {
-                if let Some(entries) = self.directory(dir, record.time) {
+                if let Some(entries) = self.directory(dir, record.time)? {
                     entries.insert(name.into(), node);
                 }
             }
             Entry::Unname { dir, name } => {
-                if let Some(entries) = self.directory(dir, record.time) {
+                if let Some(entries) = self.directory(dir, record.time)? {
                     entries.remove(name);
                 }
             }
@@ -241,15 +241,18 @@ impl Image {
         self.absent.insert(node);
     }
 
-    fn directory(&mut self, dir: u64, time: u64) -> Option<&mut Entries> {
+    /// The names in a directory that a record changes. `None` if it is not there.
+    fn directory(&mut self, dir: u64, time: u64) -> Result<Option<&mut Entries>, NoImage> {
         if !self.nodes.contains_key(&dir) {
             self.note_absent(dir);
         }
-        let node = self.nodes.get_mut(&dir)?;
+        let Some(node) = self.nodes.get_mut(&dir) else { return Ok(None) };
         node.modified = node.modified.max(time);
         match &mut node.kind {
-            KindImage::Directory(entries) => Some(entries),
-            KindImage::File(_) | KindImage::Symlink(_) => None,
+            KindImage::Directory(entries) => Ok(Some(entries)),
+            KindImage::File(_) | KindImage::Symlink(_) => {
+                damaged(format!("the log has names in node {dir}, which is no directory"))
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crafted;
 mod cuts;
 mod flips;
 mod format;

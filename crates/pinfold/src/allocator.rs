@@ -72,15 +72,16 @@ impl Drop for Fresh<'_> {
 }
 
 impl Allocator {
-    /// The blocks of `free`, of a region. What left files is durable up to what is in `durable_commit`.
+    /// The blocks of `free`, of a pool of so many `blocks` in a region, which may be longer. What left files is durable up
+    /// to what is in `durable_commit`.
     pub(crate) fn new(
         region: &Region,
         block: BlockSize,
+        blocks: u64,
         free: impl IntoIterator<Item = Range<u64>>,
         busy: BusyExtents,
         durable_commit: Arc<AtomicU64>,
     ) -> Self {
-        let blocks = block.floor(region.len());
         let mut space = FreeSpace::new(blocks, block.floor(HUGE_PAGE));
         free.into_iter().for_each(|run| space.give_back(run));
         Self {

@@ -132,7 +132,7 @@ mod tests {
     fn notes_that_meet_become_one_and_many_are_rounded() {
         let mut dirty = Dirty::default();
         [10..20, 30..40, 20..25, 24..31].into_iter().for_each(|range| dirty.add(range));
-        assert_eq!(dirty.take(), [10..40]);
+        assert!(dirty.take().iter().eq([&(10..40)]));
         (0..=RANGES_MAX as u64).for_each(|i| dirty.add(i * 8192..i * 8192 + 4096));
         assert!(dirty.take().len() < 32);
     }

@@ -196,8 +196,14 @@ impl PoolOptions {
         let opened =
             Superblock { epoch: superblock.epoch + 1, boot: this_boot(), area_needed: true, ..superblock.clone() };
         let built = Built::from(image, &superblock, &area.busy_extents())?;
-        let allocator =
-            Allocator::new(&region, block, built.free(blocks), area.busy_extents(), Arc::clone(&durable_commit));
+        let allocator = Allocator::new(
+            &region,
+            block,
+            blocks,
+            built.free(blocks),
+            area.busy_extents(),
+            Arc::clone(&durable_commit),
+        );
         for run in built.used() {
             allocator.put_behind(&region, run)?;
         }
@@ -402,7 +408,7 @@ fn write_first(region: &Region, superblock: &Superblock) -> Result<(), PoolError
         region.zero(place..place + bytes.len() as u64).map_err(PoolError::Access)?;
         durable(place..place + bytes.len() as u64)?;
     }
-    let place = superblock.place();
+    let [place, _] = superblock.places();
     region.bytes(place..place + bytes.len() as u64).and_then(|to| to.copy_in(0, &bytes)).map_err(PoolError::Access)?;
     durable(place..place + bytes.len() as u64)
 }

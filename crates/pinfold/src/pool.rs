@@ -7,6 +7,7 @@
 //! Dead owner  a pool without a medium ends with its process. What devices still reach then is the region's memory, which
 //!             the kernel keeps for them, and which no other pool gets. A lasting one is opened again (`lasting`).
 
+use std::iter::once;
 use std::ops::{Deref, Range};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -127,16 +128,11 @@ impl PoolOptions {
         let root = Node::new(ROOT, Kind::Directory(Directory::default()));
         root.add_first_link();
         let durable_commit = Arc::new(AtomicU64::new(u64::MAX));
+        let blocks = block.floor(region.len());
         let core = Core {
             block,
             journal: Journal::default(),
-            allocator: Allocator::new(
-                &region,
-                block,
-                [0..block.floor(region.len())],
-                area.busy_extents(),
-                durable_commit,
-            ),
+            allocator: Allocator::new(&region, block, blocks, once(0..blocks), area.busy_extents(), durable_commit),
             nodes: Nodes::default(),
             last_id: AtomicU64::new(ROOT.0),
             to_sync: Mutex::default(),

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{NameError, PoolError};
 use crate::file::FileExtent;
-use crate::medium::image::{FileImage, Image, KindImage, NodeImage, ROOT};
+use crate::medium::image::{FileImage, Image, KindImage, NoImage, NodeImage, ROOT};
+use crate::medium::log::replay;
+use crate::medium::record::Record;
 use crate::medium::source::Source;
 use crate::medium::superblock::Superblock;
 use crate::names::{DirEntry, LINKS_MAX, Last, Split};
@@ -208,13 +211,10 @@ impl Snapshot {
 
     /// Q2: freed blocks are used again only after the log says that they left the file.
     fn check_unchanged(&self, file: FileId, image: &FileImage) -> Result<(), PoolError> {
-        let now = Superblock::read(&*self.source)
-            .map_err(|error| PoolError::from(crate::medium::image::NoImage::Superblock(error)))?;
-        let mut probe = now.clone();
-        probe.replay_from = self.image.end;
-        let same_log = now.generation == self.superblock.generation;
-        let nothing_new = same_log
-            && crate::medium::log::replay(&*self.source, &probe, |_| Err(std::io::Error::other("a record"))).is_ok();
+        let now = Superblock::read(&*self.source).map_err(NoImage::Superblock)?;
+        let a_record = |_: &Record<'_>| Err(io::Error::other("a record"));
+        let nothing_new = now.generation == self.superblock.generation
+            && replay(&*self.source, &now, self.image.end, a_record).is_ok();
         if nothing_new {
             return Ok(());
         }
@@ -347,19 +347,17 @@ fn kind_of(node: &NodeImage) -> FileKind {
 
 /// Q1. An owner may take a checkpoint while this reads: then it is read again.
 fn read_one_moment(source: &(dyn Source + Send + Sync)) -> Result<(Superblock, Image), PoolError> {
-    let mut tries = 0;
-    loop {
-        let read = Superblock::read_with_image(source).map_err(PoolError::from);
-        let now = Superblock::read(source);
-        let same = match (&read, &now) {
-            (Ok((superblock, _)), Ok(now)) => superblock.generation == now.generation,
-            _ => false,
-        };
-        tries += 1;
-        if same || tries == TRIES || (read.is_err() && tries == 3) {
-            return read;
+    let generation = || Superblock::read(source).map(|superblock| superblock.generation).ok();
+    let mut before = generation();
+    for _ in 1..TRIES {
+        let read = Superblock::read_with_image(source);
+        let after = generation();
+        if before == after {
+            return Ok(read?);
         }
+        before = after;
     }
+    Ok(Superblock::read_with_image(source)?)
 }
 
 impl std::fmt::Debug for Snapshot {

@@ -3,7 +3,8 @@
 //! Stays true  K1: blocks for the next checkpoint are kept back at any time (`Allocator::set_spare`): a full pool can take
 //!                 one. What it has grows by no more than the log between two of them.
 //!             K2: the log is durable up to all that was written down before the superblock names the checkpoint.
-//!             K3: the blocks of the former one are free only after the superblock of the next is durable.
+//!             K3: the blocks of the former one are free, and the log before the next, only after both copies of its
+//!                 superblock are durable: so either may be lost, and nothing is.
 
 use std::ops::Range;
 
@@ -16,7 +17,6 @@ use crate::extents::Run;
 use crate::lock::lock;
 use crate::medium::checkpoint::{CHUNK_HEADER, chunk_header};
 use crate::medium::superblock::{CheckpointPlace, Superblock};
-
 use crate::space::Goal;
 
 impl Journal {
@@ -35,9 +35,11 @@ impl Journal {
     /// Begins the log of this opening: with a checkpoint, if there was anything to replay.
     pub(crate) fn begin_anew(&self, core: &Core) -> Result<(), JournalError> {
         match self.log_use() {
-            (0, _) => self.change_superblock(core, |_| {}),
-            _ => self.checkpoint(core),
+            (0, _) => self.change_superblock(core, |_| {})?,
+            _ => self.checkpoint(core)?,
         }
+        self.live.iter().for_each(|live| live.put_seal(&core.region));
+        Ok(())
     }
 
     /// Changes what the superblock says, beside where the checkpoint is.
@@ -83,9 +85,10 @@ impl Live {
         let chunks = self.write_chunks(core, &mut next, &captured)?;
         // K2.
         core.flush_log()?;
-        self.write_superblock(core, &mut medium, next)?;
         let blocks = chunks.iter().flat_map(Fresh::runs).map(|run| run.block..run.end()).collect();
+        // Before the superblock: if that cannot be made durable, it may name them all the same.
         chunks.into_iter().for_each(Fresh::used);
+        self.write_superblock(core, &mut medium, next)?;
         // K3.
         let former = std::mem::replace(&mut medium.chunks, blocks);
         core.allocator.give_back_checkpoint(former);
@@ -117,8 +120,8 @@ impl Live {
             let after = runs.get(index + 1).map(|run| (run.block, run.len));
             let place = core.block.offset(run.block);
             let header = chunk_header(next, index as u64, after, items);
-            self.write(core, place, &header)?;
-            self.write(core, place + CHUNK_HEADER, items)?;
+            self.write(&core.region, place, &header)?;
+            self.write(&core.region, place + CHUNK_HEADER, items)?;
             self.make_durable(core, place..place + CHUNK_HEADER + items.len() as u64)?;
             rest = later;
         }
@@ -130,16 +133,13 @@ impl Live {
         self.check()?;
         next.generation = medium.superblock.generation + 1;
         let bytes = next.to_bytes();
-        self.write(core, next.place(), &bytes)?;
-        self.make_durable(core, next.place()..next.place() + bytes.len() as u64)?;
-        core.region.fence().map_err(|error| self.fail(&error.to_string()))?;
+        for place in next.places() {
+            self.write(&core.region, place, &bytes)?;
+            self.make_durable(core, place..place + bytes.len() as u64)?;
+            core.region.fence().map_err(|error| self.fail(&error.to_string()))?;
+        }
         medium.superblock = next;
         Ok(())
-    }
-
-    fn write(&self, core: &Core, place: u64, bytes: &[u8]) -> Result<(), JournalError> {
-        let to = core.region.bytes(place..place + bytes.len() as u64);
-        to.and_then(|to| to.copy_in(0, bytes)).map_err(|error| self.fail(&error.to_string()))
     }
 
     fn make_durable(&self, core: &Core, place: Range<u64>) -> Result<(), JournalError> {

@@ -15,6 +15,9 @@
 //!                 `Filled` here and set aside there.
 //!             J5: whoever waits for room in the log has no directory and no map locked: a checkpoint looks at all of them.
 //!             J6: a flush that failed is the last one: nothing is changed after it.
+//!             J7: what a record or a seal calls durable is durable when it is written: who reads the log can tell a record
+//!                 that was torn from one that is damaged. A seal is written where the next record comes, and in the mark.
+//!                 Neither is flushed.
 //! Lock order  directories or a map; `tail`; the layout's; nothing of ours. `flushing` is taken with none of these.
 //! A crash     leaves a log that ends at its first torn record. What was flushed lies before it.
 
@@ -33,15 +36,13 @@ use pinfold_region::{Durability, Region};
 use crate::error::JournalError;
 use crate::lock::lock;
 use crate::medium::log::places_in;
-use crate::medium::record::{Draft, Entry};
-use crate::medium::superblock::Superblock;
+use crate::medium::record::{Draft, Entry, HEADER, RECORD_SHARE, Stamp};
+use crate::medium::superblock::{MARK, Superblock};
 use crate::node::now;
 
 pub(crate) use checkpointing::spare;
 pub(crate) use keeper::Keeper;
 
-/// A record may take one part in that many of the log.
-const RECORD_SHARE: u64 = 4;
 /// A checkpoint is wanted when one part in that many of the log is used.
 const CHECKPOINT_SHARE: u64 = 2;
 
@@ -307,26 +308,53 @@ impl Live {
     }
 
     fn append(&self, tail: &mut Tail, region: &Region, draft: Draft) -> u64 {
+        debug_assert!(!draft.is_empty(), "a record without entries would end the log");
         let len = draft.len();
-        let bytes = draft.seal(&self.pool, tail.position, self.epoch, now());
-        let mut from = &bytes[..];
-        for place in places_in(self.log_len, tail.position, len) {
-            let (part, rest) = from.split_at((place.end - place.start) as usize);
-            // The log lies in the region, whose memory is there: it was allocated when the pool was made.
-            if let Err(error) = region.bytes(place).and_then(|bytes| bytes.copy_in(0, part)) {
-                self.fail(&error.to_string());
-            }
-            from = rest;
-        }
+        self.write_log(region, tail.position, &draft.stamped(&self.stamp(tail.position)));
         tail.promised -= len;
         tail.position += len;
         tail.position
+    }
+
+    /// Says how much of the log is durable: in the mark, and at the end of the log, if there is room. What is appended next
+    /// takes its place.
+    fn put_seal(&self, region: &Region) {
+        let tail = lock(&self.tail);
+        let seal = self.stamp(tail.position).seal();
+        // What fails has ended the journal.
+        let _ = self.write(region, MARK, &seal);
+        if tail.position - tail.start + HEADER as u64 <= self.log_len {
+            self.write_log(region, tail.position, &seal);
+        }
+    }
+
+    fn stamp(&self, position: u64) -> Stamp<'_> {
+        // ORDER: Acquire pairs with the Release in `flush`: what a record calls durable is (W1).
+        let durable = self.durable.load(Ordering::Acquire);
+        Stamp { pool: &self.pool, epoch: self.epoch, position, durable, time: now() }
+    }
+
+    fn write_log(&self, region: &Region, position: u64, bytes: &[u8]) {
+        let mut from = bytes;
+        for place in places_in(self.log_len, position, bytes.len() as u64) {
+            let (part, rest) = from.split_at((place.end - place.start) as usize);
+            // What fails has ended the journal.
+            let _ = self.write(region, place.start, part);
+            from = rest;
+        }
+    }
+
+    /// Writes to memory that is there: what lies before the first block was allocated when the pool was made.
+    fn write(&self, region: &Region, place: u64, bytes: &[u8]) -> Result<(), JournalError> {
+        let to = region.bytes(place..place + bytes.len() as u64);
+        to.and_then(|to| to.copy_in(0, bytes)).map_err(|error| self.fail(&error.to_string()))
     }
 
     fn flush(&self, region: &Region) -> Result<u64, JournalError> {
         let wanted = lock(&self.tail).position;
         let _flushing = lock(&self.flushing);
         self.check()?;
+        // ORDER: relaxed; it is written under `flushing` alone.
         let from = self.durable.load(Ordering::Relaxed);
         if from >= wanted {
             // Somebody else did it, for all who were waiting.
@@ -342,8 +370,9 @@ impl Live {
             }
             region.fence().map_err(|error| self.fail(&error.to_string()))?;
         }
-        // ORDER: relaxed; read and written under `flushing`.
-        self.durable.store(to, Ordering::Relaxed);
+        // ORDER: Release pairs with the Acquire in `stamp`.
+        self.durable.store(to, Ordering::Release);
+        self.put_seal(region);
         // ORDER: Release pairs with the Acquire of the allocator: what it takes back is durable.
         self.durable_commit.fetch_max(commit.0, Ordering::Release);
         Ok(to)

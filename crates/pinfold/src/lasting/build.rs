@@ -131,7 +131,7 @@ fn build_nodes(images: ById<NodeImage>) -> (ById<Arc<Node>>, Names) {
     for (id, NodeImage { modified, kind }) in images {
         let kind = match kind {
             KindImage::Directory(entries) => {
-                names.push((id, entries.into_iter().map(|(name, node)| (name, node)).collect()));
+                names.push((id, entries.into_iter().collect()));
                 Kind::Directory(Directory::default())
             }
             KindImage::Symlink(target) => Kind::Symlink(target),

@@ -131,7 +131,8 @@ impl<'a> Item<'a> {
             DIRECTORY => Ok(Self::Directory { node: from.number()?, modified: from.number()? }),
             SYMLINK => Ok(Self::Symlink { node: from.number()?, modified: from.number()?, target: from.text()? }),
             NAMES => {
-                let (dir, count) = (from.number()?, from.count()?);
+                // Each name has three bytes: its length, a letter, and its node.
+                let (dir, count) = (from.number()?, from.count(3)?);
                 let bytes = from.text()?;
                 Ok(Self::Names { dir, names: Names { count, bytes } })
             }
@@ -141,7 +142,7 @@ impl<'a> Item<'a> {
 }
 
 fn read_extents(from: &mut Reader<'_>) -> Decoded<ExtentMap> {
-    let count = from.count()?;
+    let count = from.count(3)?;
     let mut at = 0u64;
     let mut runs = Vec::with_capacity(count);
     for _ in 0..count {
@@ -163,18 +164,18 @@ impl<'a> Iterator for Names<'a> {
     type Item = Decoded<(&'a [u8], u64)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.count = self.count.checked_sub(1)?;
+        if self.count == 0 {
+            let left = !std::mem::take(&mut self.bytes).is_empty();
+            return left.then_some(Err(Garbled("a directory has more names than were announced")));
+        }
+        self.count -= 1;
         let mut reader = Reader::new(self.bytes);
         let read = reader.text().and_then(|name| Ok((name, reader.number()?)));
         self.bytes = &self.bytes[self.bytes.len() - reader.left()..];
         if read.is_err() {
-            self.count = 0;
+            (self.count, self.bytes) = (0, &[]);
         }
         Some(read)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.count))
     }
 }
 
@@ -241,7 +242,8 @@ impl Stream {
     pub(crate) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, Unreadable> {
         let CheckpointPlace { block, blocks, bytes, .. } = superblock.checkpoint;
         let mut stream = Self { items: Vec::new(), chunks: Vec::new() };
-        stream.items.reserve_exact(bytes.min(superblock.len) as usize);
+        // No more than the pool has. The machine may have less.
+        stream.items.try_reserve_exact(bytes as usize).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let mut next = (block, blocks);
         while next.1 > 0 {
             next = stream.read_chunk(source, superblock, next)?;

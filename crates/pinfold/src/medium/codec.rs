@@ -77,17 +77,17 @@ impl<'a> Reader<'a> {
         Err(Garbled("a number has more than 64 bits"))
     }
 
-    /// A count of things of which each takes a byte at least.
-    pub(crate) fn count(&mut self) -> Decoded<usize> {
+    /// A count of things of which each takes so many bytes at least.
+    pub(crate) fn count(&mut self, each: usize) -> Decoded<usize> {
         let count = self.number()?;
-        match usize::try_from(count).ok().filter(|count| *count <= self.left()) {
+        match usize::try_from(count).ok().filter(|count| *count <= self.left() / each) {
             Some(count) => Ok(count),
             None => Err(Garbled("more entries are announced than there is room for")),
         }
     }
 
     pub(crate) fn text(&mut self) -> Decoded<&'a [u8]> {
-        let len = self.count()?;
+        let len = self.count(1)?;
         let (text, rest) = self.rest.split_at(len);
         self.rest = rest;
         Ok(text)
@@ -115,5 +115,7 @@ mod tests {
         assert!(Reader::new(&[0x80]).number().is_err());
         assert!(Reader::new(&[0xFF; 10]).number().is_err());
         assert!(Reader::new(&[9, b'a']).text().is_err(), "longer than what is there");
+        assert!(Reader::new(&[2, 0, 0, 0, 0, 0]).count(3).is_err(), "two of three bytes each");
+        assert_eq!(Reader::new(&[2, 0, 0, 0, 0, 0, 0]).count(3), Ok(2));
     }
 }

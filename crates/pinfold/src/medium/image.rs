@@ -5,7 +5,10 @@
 //! what a checkpoint has already changes nothing; a file carries the position up to which it is true.
 //!
 //! Stays true  I1: no block is in two files, nor outside of the pool ([`Image::check`]).
-//!             I2: every name leads to a node, and stands in a directory.
+//!             I2: every name can be one, leads to a node, and stands in a directory.
+//!             I3: a directory has one name, and the root none; from the root all are reached. (One that was removed and
+//!                 has not ended has no name, and is empty.)
+//!             I4: the log is as long as what is in the checkpoint says that it was, and as its records say.
 //! Who calls   whoever opens a pool, or looks at one.
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,12 +17,13 @@ use std::sync::Arc;
 
 use super::checkpoint::{Item, Names, Stream, Unreadable};
 use super::codec::{Garbled, Reader};
-use super::log::replay;
+use super::log::{places, reached_behind, replay};
 use super::record::{Entry, Made, Record};
 use super::source::Source;
-use super::superblock::{NoSuperblock, Superblock};
+use super::superblock::{NUMBERS_END, NoSuperblock, Superblock};
 use crate::by_id::ById;
 use crate::extents::{ExtentMap, Run, State};
+use crate::names::{is_name, is_target};
 use crate::units::FILE_BYTES_MAX;
 
 /// The id of the root directory.
@@ -55,9 +59,12 @@ pub(crate) struct NodeImage {
 #[derive(Debug)]
 pub(crate) enum KindImage {
     File(FileImage),
-    Directory(BTreeMap<Arc<[u8]>, u64>),
+    Directory(Entries),
     Symlink(Box<[u8]>),
 }
+
+/// Names in a directory, each with its node.
+pub(crate) type Entries = BTreeMap<Arc<[u8]>, u64>;
 
 /// What a file is made of.
 #[derive(Debug, Default)]
@@ -110,18 +117,37 @@ impl Image {
         let stream = Stream::read(source, superblock)?;
         let mut image = Self { last_node: superblock.last_node.max(ROOT), ..Self::default() };
         image.checkpoint_bytes = stream.items.len() as u64;
-        image.nodes.reserve((superblock.checkpoint.nodes as usize).min(stream.items.len()));
+        // A node takes a dozen bytes as a rule.
+        image.nodes.reserve((superblock.checkpoint.nodes as usize).min(stream.items.len() / 12));
         image.take_items(&stream.items)?;
         if image.nodes.len() as u64 != superblock.checkpoint.nodes {
             return damaged("a checkpoint has not as many nodes as its superblock says".into());
         }
         image.chunks = stream.chunks;
         image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(0));
-        image.end = replay(source, superblock, |record| image.take_record(record))?;
+        image.replay(source, superblock)?;
         if let Some(node) = image.absent.iter().next() {
             return damaged(format!("the log speaks of node {node}, which is not there"));
         }
         Ok(image)
+    }
+
+    /// Takes every record. Where the log ends too early it is damaged (I4), unless it has grown when it is looked at again.
+    fn replay(&mut self, source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<(), NoImage> {
+        self.end = superblock.replay_from;
+        let mut looked_at = None;
+        loop {
+            self.end = replay(source, superblock, self.end, |record| self.take_record(record))?;
+            let Some(reached) = reached_behind(source, superblock, self.end)? else { return Ok(()) };
+            if looked_at == Some(self.end) {
+                let [place, _] = places(superblock, self.end, 1);
+                let (place, end) = (place.start, self.end);
+                return damaged(format!(
+                    "its log is not whole at byte {place}: it ends at position {end}, and was durable up to {reached}"
+                ));
+            }
+            looked_at = Some(self.end);
+        }
     }
 
     fn take_items(&mut self, items: &[u8]) -> Result<(), NoImage> {
@@ -178,12 +204,12 @@ impl Image {
                 self.absent.remove(&node);
             }
             Entry::Name { dir, name, node } => {
-                if let Some(entries) = self.directory(dir, record.time) {
+                if let Some(entries) = self.directory(dir, record.time)? {
                     entries.insert(name.into(), node);
                 }
             }
             Entry::Unname { dir, name } => {
-                if let Some(entries) = self.directory(dir, record.time) {
+                if let Some(entries) = self.directory(dir, record.time)? {
                     entries.remove(name);
                 }
             }
@@ -204,7 +230,7 @@ impl Image {
         self.last_node = self.last_node.max(node);
         let kind = || match made {
             Made::File => KindImage::File(FileImage::default()),
-            Made::Directory => KindImage::Directory(BTreeMap::new()),
+            Made::Directory => KindImage::Directory(Entries::new()),
             Made::Symlink(target) => KindImage::Symlink(target.into()),
         };
         // The checkpoint may have seen it after it was made.
@@ -215,15 +241,18 @@ impl Image {
         self.absent.insert(node);
     }
 
-    fn directory(&mut self, dir: u64, time: u64) -> Option<&mut BTreeMap<Arc<[u8]>, u64>> {
+    /// The names in a directory that a record changes. `None` if it is not there.
+    fn directory(&mut self, dir: u64, time: u64) -> Result<Option<&mut Entries>, NoImage> {
         if !self.nodes.contains_key(&dir) {
             self.note_absent(dir);
         }
-        let node = self.nodes.get_mut(&dir)?;
+        let Some(node) = self.nodes.get_mut(&dir) else { return Ok(None) };
         node.modified = node.modified.max(time);
         match &mut node.kind {
-            KindImage::Directory(entries) => Some(entries),
-            KindImage::File(_) | KindImage::Symlink(_) => None,
+            KindImage::Directory(entries) => Ok(Some(entries)),
+            KindImage::File(_) | KindImage::Symlink(_) => {
+                damaged(format!("the log has names in node {dir}, which is no directory"))
+            }
         }
     }
 
@@ -244,44 +273,106 @@ impl Image {
         Ok(())
     }
 
-    /// I1 and I2, and that everything lies in the pool.
+    /// I1, I2 and I3, and that all numbers are possible.
     pub(crate) fn check(&self, superblock: &Superblock) -> Result<(), NoImage> {
         let mut used: Vec<(u64, u64, u64)> = self.chunks.iter().map(|(block, len)| (*block, block + len, 0)).collect();
+        let mut lies_in = ById::default();
         for (id, node) in &self.nodes {
+            if *id == 0 || *id >= NUMBERS_END {
+                return damaged(format!("a node has the number {id}"));
+            }
             match &node.kind {
                 KindImage::File(file) => {
-                    if file.len > FILE_BYTES_MAX {
-                        return damaged(format!("node {id} has {} bytes, more than a file can have", file.len));
-                    }
+                    self.check_file(*id, file, superblock)?;
                     used.extend(file.extents.runs().map(|(_, run)| (run.block, run.end(), *id)));
                 }
-                KindImage::Directory(entries) => {
-                    if let Some((name, to)) = entries.iter().find(|(_, node)| !self.nodes.contains_key(node)) {
-                        let name = String::from_utf8_lossy(name);
-                        return damaged(format!(
-                            "the name {name:?} in node {id} leads to node {to}, which is not there"
-                        ));
-                    }
+                KindImage::Directory(entries) => self.check_names(*id, entries, &mut lies_in)?,
+                KindImage::Symlink(target) if !is_target(target) => {
+                    return damaged(format!("node {id} is a symbolic link, and leads to no path"));
                 }
                 KindImage::Symlink(_) => {}
             }
         }
-        used.sort_unstable();
-        let (first, blocks) = (superblock.first_block(), superblock.blocks());
-        let outside = used.iter().find(|(start, end, _)| *start < first || *end > blocks);
-        if let Some((start, end, node)) = outside {
-            return damaged(format!("blocks {start}..{end} of node {node} lie outside of the pool"));
+        self.check_tree(&lies_in)?;
+        check_blocks(used, superblock)
+    }
+
+    fn check_file(&self, id: u64, file: &FileImage, superblock: &Superblock) -> Result<(), NoImage> {
+        if file.len > FILE_BYTES_MAX || file.extents.end() > superblock.block.ceil(FILE_BYTES_MAX) {
+            return damaged(format!("node {id} has {} bytes, or blocks for more than a file can have", file.len));
         }
-        match used.windows(2).find(|pair| pair[1].0 < pair[0].1) {
-            Some(pair) => damaged(format!("block {} is in node {} and in node {}", pair[1].0, pair[0].2, pair[1].2)),
-            None => Ok(()),
+        if file.position > self.end {
+            let (position, end) = (file.position, self.end);
+            return damaged(format!(
+                "its log ends at position {end}, and the checkpoint has node {id} as of position {position}"
+            ));
         }
+        Ok(())
+    }
+
+    /// I2. Notes in which directory each directory lies.
+    fn check_names(&self, id: u64, entries: &Entries, lies_in: &mut ById<u64>) -> Result<(), NoImage> {
+        for (name, to) in entries {
+            let named = || String::from_utf8_lossy(name).into_owned();
+            if !is_name(name) {
+                return damaged(format!("node {id} has the name {:?}, which cannot be one", named()));
+            }
+            let Some(node) = self.nodes.get(to) else {
+                return damaged(format!("the name {:?} in node {id} leads to node {to}, which is not there", named()));
+            };
+            let is_directory = matches!(node.kind, KindImage::Directory(_));
+            if is_directory && (*to == ROOT || lies_in.insert(*to, id).is_some()) {
+                return damaged(format!("the directory {to} has a second name, {:?} in node {id}", named()));
+            }
+        }
+        Ok(())
+    }
+
+    /// I3.
+    fn check_tree(&self, lies_in: &ById<u64>) -> Result<(), NoImage> {
+        if !self.nodes.get(&ROOT).is_some_and(|root| matches!(root.kind, KindImage::Directory(_))) {
+            return damaged("it has no root directory".into());
+        }
+        let is_lost = |id: &u64, node: &NodeImage| match &node.kind {
+            KindImage::Directory(entries) => *id != ROOT && !entries.is_empty() && !lies_in.contains_key(id),
+            KindImage::File(_) | KindImage::Symlink(_) => false,
+        };
+        if let Some((id, _)) = self.nodes.iter().find(|(id, node)| is_lost(id, node)) {
+            return damaged(format!("the directory {id} has no name, and is not empty"));
+        }
+        // So whoever goes up comes to the root, or comes around.
+        let mut seen_from = ById::default();
+        for start in lies_in.keys() {
+            let mut at = start;
+            while let Some(above) = lies_in.get(at) {
+                match seen_from.insert(*at, *start) {
+                    None => at = above,
+                    Some(from) if from == *start => return damaged(format!("the directory {at} lies in itself")),
+                    Some(_) => break,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// I1.
+fn check_blocks(mut used: Vec<(u64, u64, u64)>, superblock: &Superblock) -> Result<(), NoImage> {
+    used.sort_unstable();
+    let (first, blocks) = (superblock.first_block(), superblock.blocks());
+    let outside = used.iter().find(|(start, end, _)| *start < first || *end > blocks);
+    if let Some((start, end, node)) = outside {
+        return damaged(format!("blocks {start}..{end} of node {node} lie outside of the pool"));
+    }
+    match used.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        Some(pair) => damaged(format!("block {} is in node {} and in node {}", pair[1].0, pair[0].2, pair[1].2)),
+        None => Ok(()),
     }
 }
 
 impl NodeImage {
     fn directory(modified: u64) -> Self {
-        Self { modified, kind: KindImage::Directory(BTreeMap::new()) }
+        Self { modified, kind: KindImage::Directory(Entries::new()) }
     }
 }
 
@@ -299,6 +390,7 @@ impl FileImage {
                 self.extents.insert(at, Run { block, len, state });
             }
             Entry::Take { at, len, .. } => drop(self.extents.remove(at..at.saturating_add(len))),
+            Entry::Mark { len: 0, .. } => {}
             Entry::Mark { at, len, written, .. } => {
                 let state = if written { State::Written } else { State::SetAside };
                 for piece in self.extents.pieces_in(at..at.saturating_add(len)) {

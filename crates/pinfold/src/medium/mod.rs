@@ -11,10 +11,11 @@
 //!
 //! Stays true  X1: nothing that is read is believed before its checksum was compared, and its numbers were checked
 //!                 against the pool they are in.
-//!             X2: of two valid superblocks the younger counts; the other is not touched while it is the only one.
+//!             X2: of two valid superblocks the younger counts. The other is overwritten first: one is whole at any moment.
 //!             X3: all numbers are little-endian, whatever the machine.
 //! Who calls   `journal` writes, `open`, `snapshot` and `fsck` read. Nothing here locks, or knows what is pinned.
 //! A crash     leaves the older superblock, a log that ends at its first torn record, or blocks that nothing names.
+//! Damage      of any byte of it is told, or mended by what is there twice. What was durable does not end silently.
 
 pub(crate) mod checkpoint;
 pub(crate) mod codec;

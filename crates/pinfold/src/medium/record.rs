@@ -6,6 +6,10 @@
 //! position that a file's checkpoint carries.
 //!
 //! A record's position in the log is its sequence number: bytes since the log began, whatever lap of the ring that is.
+//!
+//! A record also says how much of the log was durable when it was appended. A header without entries is a *seal*: it says
+//! the same, and counts for nothing else. So who finds a record that is not whole can tell whether it was torn, or is
+//! damaged (see [`log`](super::log)).
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -16,13 +20,16 @@ use super::codec::{Decoded, Garbled, Reader, Writer};
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
 pub(crate) struct RawHeader {
+    /// CRC-32C of the pool's id and the epoch, then of all that follows in the record.
+    checksum: U32,
     /// Bytes of the record, header and padding included: a multiple of 8.
     len: U32,
-    /// CRC-32C of the pool's id, then of all that follows in the record.
-    checksum: U32,
     /// Where it lies.
     position: U64,
-    epoch: U64,
+    /// The lower half of the epoch. The whole of it is in the checksum.
+    epoch: U32,
+    /// How many bytes before it were not durable when it was appended.
+    not_durable: U32,
     /// When it was made, in nanoseconds since 1970.
     time: U64,
 }
@@ -31,8 +38,12 @@ const _: () = assert!(size_of::<RawHeader>() == 32);
 
 /// Bytes of a header.
 pub(crate) const HEADER: usize = size_of::<RawHeader>();
+/// Where in a header its position is.
+pub(crate) const POSITION_AT: usize = std::mem::offset_of!(RawHeader, position);
 /// Records begin at multiples of this.
 pub(crate) const ALIGN: u64 = 8;
+/// A record takes one part in that many of the log at most.
+pub(crate) const RECORD_SHARE: u64 = 4;
 
 /// What kind of node is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,21 +193,46 @@ impl Draft {
     }
 
     /// The record, for one place in the log.
-    pub(crate) fn seal(mut self, pool: &[u8; 16], position: u64, epoch: u64, time: u64) -> Vec<u8> {
+    pub(crate) fn stamped(self, at: &Stamp<'_>) -> Vec<u8> {
         let len = self.len();
-        // What is left over of the last word is zero, and reads as the end.
-        self.writer.bytes.resize(len as usize, 0);
-        let mut header = RawHeader {
-            len: (len as u32).into(),
-            checksum: 0.into(),
-            position: position.into(),
-            epoch: epoch.into(),
-            time: time.into(),
-        };
         let mut bytes = self.writer.bytes;
-        bytes[..HEADER].copy_from_slice(header.as_bytes());
-        header.checksum = checksum(pool, &bytes).into();
-        bytes[..HEADER].copy_from_slice(header.as_bytes());
+        // What is left over of the last word is zero, and reads as the end.
+        bytes.resize(len as usize, 0);
+        at.put_on(&mut bytes);
+        bytes
+    }
+}
+
+/// What a record says of itself.
+pub(crate) struct Stamp<'p> {
+    pub(crate) pool: &'p [u8; 16],
+    pub(crate) epoch: u64,
+    pub(crate) position: u64,
+    /// The log was durable up to here when it was appended.
+    pub(crate) durable: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) time: u64,
+}
+
+impl Stamp<'_> {
+    fn put_on(&self, record: &mut [u8]) {
+        let mut header = RawHeader {
+            checksum: 0.into(),
+            len: (record.len() as u32).into(),
+            position: self.position.into(),
+            epoch: (self.epoch as u32).into(),
+            not_durable: (self.position.saturating_sub(self.durable) as u32).into(),
+            time: self.time.into(),
+        };
+        record[..HEADER].copy_from_slice(header.as_bytes());
+        header.checksum = checksum(self.pool, self.epoch, record).into();
+        record[..HEADER].copy_from_slice(header.as_bytes());
+    }
+
+    /// A header without entries.
+    pub(crate) fn seal(&self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        self.put_on(&mut bytes);
         bytes
     }
 }
@@ -207,25 +243,36 @@ pub(crate) struct Record<'a> {
     pub(crate) position: u64,
     /// The position after it.
     pub(crate) end: u64,
+    /// The log was durable up to this position when it was appended.
+    pub(crate) durable: u64,
     pub(crate) time: u64,
     entries: &'a [u8],
 }
 
 /// How long the record that begins with `bytes` says that it is, if it can be one that lies at `position`.
+#[inline]
 pub(crate) fn length(bytes: &[u8], position: u64, epoch: u64) -> Option<u64> {
     let (header, _) = RawHeader::ref_from_prefix(bytes).ok()?;
     let len = u64::from(header.len.get());
-    let sound = len > HEADER as u64 && len.is_multiple_of(ALIGN);
-    (sound && header.position.get() == position && header.epoch.get() == epoch).then_some(len)
+    let is_here = header.position.get() == position && header.epoch.get() == epoch as u32;
+    let sound = len >= HEADER as u64 && len.is_multiple_of(ALIGN);
+    (is_here && sound).then_some(len)
 }
 
 impl<'a> Record<'a> {
     /// Believes the bytes of a whole record whose [`length`] was told, or not (X1).
-    pub(crate) fn check(bytes: &'a [u8], pool: &[u8; 16]) -> Option<Self> {
+    pub(crate) fn check(bytes: &'a [u8], pool: &[u8; 16], epoch: u64) -> Option<Self> {
         let (header, entries) = RawHeader::ref_from_prefix(bytes).ok()?;
-        let sound = header.checksum.get() == checksum(pool, bytes);
         let position = header.position.get();
-        sound.then_some(Self { position, end: position + bytes.len() as u64, time: header.time.get(), entries })
+        let durable = position.checked_sub(u64::from(header.not_durable.get()))?;
+        let sound = header.checksum.get() == checksum(pool, epoch, bytes);
+        let end = position.checked_add(bytes.len() as u64)?;
+        sound.then_some(Self { position, end, durable, time: header.time.get(), entries })
+    }
+
+    /// Whether it says nothing but how much of the log was durable.
+    pub(crate) fn is_seal(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// What it says.
@@ -246,8 +293,9 @@ impl<'a> Record<'a> {
     }
 }
 
-fn checksum(pool: &[u8; 16], bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(pool), &bytes[std::mem::offset_of!(RawHeader, position)..])
+fn checksum(pool: &[u8; 16], epoch: u64, record: &[u8]) -> u32 {
+    let seed = crc32c::crc32c_append(crc32c::crc32c(pool), &epoch.to_le_bytes());
+    crc32c::crc32c_append(seed, &record[std::mem::offset_of!(RawHeader, len)..])
 }
 
 #[cfg(test)]
@@ -273,37 +321,56 @@ pub(crate) mod tests {
         Entry::End { node: u64::MAX >> 2 },
     ];
 
+    const POOL: [u8; 16] = [9; 16];
+    const EPOCH: u64 = 3 << 32 | 7;
+
+    fn stamp() -> Stamp<'static> {
+        Stamp { pool: &POOL, epoch: EPOCH, position: 4096, durable: 4000, time: 17 }
+    }
+
     fn sealed() -> Vec<u8> {
         let mut draft = Draft::new();
         ENTRIES.iter().for_each(|entry| draft.add(*entry));
-        draft.seal(&[9; 16], 4096, 3, 17)
+        draft.stamped(&stamp())
     }
 
     #[test]
     fn entries_come_back_in_order() {
         let bytes = sealed();
-        assert_eq!(length(&bytes, 4096, 3), Some(bytes.len() as u64));
-        let record = Record::check(&bytes, &[9; 16]).unwrap();
-        assert_eq!((record.position, record.time), (4096, 17));
+        assert_eq!(length(&bytes, 4096, EPOCH), Some(bytes.len() as u64));
+        let record = Record::check(&bytes, &POOL, EPOCH).unwrap();
+        assert_eq!((record.position, record.durable, record.time), (4096, 4000, 17));
+        assert!(!record.is_seal());
         assert_eq!(record.entries().collect::<Decoded<Vec<_>>>().unwrap(), ENTRIES);
+    }
+
+    #[test]
+    fn a_seal_says_what_was_durable_and_nothing_else() {
+        let bytes = stamp().seal();
+        assert_eq!(length(&bytes, 4096, EPOCH), Some(HEADER as u64));
+        let record = Record::check(&bytes, &POOL, EPOCH).unwrap();
+        assert_eq!((record.durable, record.is_seal(), record.entries().count()), (4000, true, 0));
     }
 
     #[test]
     fn a_record_of_another_pool_place_or_epoch_is_none() {
         let bytes = sealed();
-        assert_eq!(length(&bytes, 4104, 3), None);
-        assert_eq!(length(&bytes, 4096, 4), None);
-        assert!(Record::check(&bytes, &[8; 16]).is_none());
+        assert_eq!(length(&bytes, 4104, EPOCH), None);
+        assert_eq!(length(&bytes, 4096, EPOCH + 1), None);
+        assert!(Record::check(&bytes, &[8; 16], EPOCH).is_none());
+        assert!(Record::check(&bytes, &POOL, 7).is_none(), "the lower half of the epoch is the same");
     }
 
     #[test]
-    fn each_flipped_byte_is_told() {
+    fn each_flipped_bit_is_told() {
         let bytes = sealed();
         for at in 0..bytes.len() {
-            let mut bytes = bytes.clone();
-            bytes[at] ^= 0x40;
-            let len = length(&bytes, 4096, 3).filter(|len| *len == bytes.len() as u64);
-            assert!(len.is_none() || Record::check(&bytes, &[9; 16]).is_none(), "byte {at}");
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let len = length(&bytes, 4096, EPOCH).filter(|len| *len == bytes.len() as u64);
+                assert!(len.is_none() || Record::check(&bytes, &POOL, EPOCH).is_none(), "byte {at}, bit {bit}");
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use pinfold_region::Region;
 
 /// Bytes that can be read, from any place, by anyone.
+#[expect(clippy::len_without_is_empty, reason = "a medium is asked how long it is, not whether it is")]
 pub trait Source {
     /// How many there are.
     ///

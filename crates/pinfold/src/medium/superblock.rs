@@ -1,7 +1,8 @@
 //! The superblock: what a pool is, where its checkpoint lies, and from where its log is replayed.
 //!
-//! There are two, [`SUPERBLOCKS`] apart. They are written in turn, each with a larger generation than the other has, so
-//! that one is whole at every moment.
+//! There are two copies, at [`SUPERBLOCKS`]. The older one is overwritten first, and the other only when that is durable: so
+//! one is whole at every moment, and what a copy says that is still the older is true as well. Once both are written, either
+//! may be lost.
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codec::Garbled;
+use super::record::{ALIGN, HEADER};
 use super::source::Source;
 use crate::units::BlockSize;
 
@@ -19,14 +21,18 @@ pub(crate) const MAGIC: [u8; 8] = *b"pinfold\n";
 pub const FORMAT_VERSION: u32 = 1;
 /// Where the two superblocks begin, in bytes.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 64 << 10];
+/// Where a copy of the last seal of the log lies, in bytes: apart from log and superblocks, so that no page has both.
+pub(crate) const MARK: u64 = 32 << 10;
 /// Where the log begins, in bytes.
 pub(crate) const LOG_START: u64 = 128 << 10;
 /// The smallest pool, in bytes.
 pub const POOL_BYTES_MIN: u64 = 16 << 20;
 /// The largest pool, in bytes.
 pub const POOL_BYTES_MAX: u64 = 16 << 40;
-/// The smallest and the largest log, in bytes.
+/// The smallest and the largest log, in bytes. It is longer by what is missing to a whole block.
 const LOG_BYTES: Range<u64> = 256 << 10..64 << 20;
+/// Ids of nodes, positions, epochs and generations lie below this.
+pub(crate) const NUMBERS_END: u64 = 1 << 62;
 
 /// As it lies on the medium.
 #[repr(C)]
@@ -48,14 +54,16 @@ pub(crate) struct Raw {
     last_node: U64,
     boot: [u8; 16],
     flags: U32,
-    /// CRC-32C of all that comes before.
+    /// CRC-32C of all that comes before. Magic, version and this stay where they are in every version of the format.
     checksum: U32,
 }
 
 const _: () = assert!(size_of::<Raw>() == 136);
+const _: () = assert!(std::mem::offset_of!(Raw, version) == 8);
 const _: () = assert!(std::mem::offset_of!(Raw, checksum) == 132);
 const _: () = assert!(size_of::<Raw>() as u64 <= SUPERBLOCKS[1] - SUPERBLOCKS[0]);
 const _: () = assert!(LOG_START - SUPERBLOCKS[1] >= size_of::<Raw>() as u64);
+const _: () = assert!(size_of::<Raw>() as u64 <= MARK && MARK + HEADER as u64 <= SUPERBLOCKS[1]);
 
 /// Devices of `boot` may reach the pool: without the layout area of that boot nobody knows what they reach.
 const AREA_NEEDED: u32 = 1;
@@ -168,12 +176,13 @@ impl Superblock {
         bytes
     }
 
-    /// Where it is written: the two take turns.
-    pub(crate) fn place(&self) -> u64 {
-        SUPERBLOCKS[(self.generation % 2) as usize]
+    /// Where it is written, in this order: the copy comes first that is the older one, or was torn.
+    pub(crate) fn places(&self) -> [u64; 2] {
+        let [one, two] = SUPERBLOCKS;
+        if self.generation.is_multiple_of(2) { [one, two] } else { [two, one] }
     }
 
-    /// The younger one of the two that are whole.
+    /// The younger one of the two that are whole. None counts where one is whole and of another version: it may know more.
     pub(crate) fn read(source: &(impl Source + ?Sized)) -> Result<Self, NoSuperblock> {
         let have = source.len().map_err(NoSuperblock::Io)?;
         let mut found: Option<Self> = None;
@@ -187,9 +196,9 @@ impl Superblock {
             match Self::check(&bytes) {
                 Ok(one) if found.as_ref().is_none_or(|other| other.generation < one.generation) => found = Some(one),
                 Ok(_) => {}
-                // What says most: a version, then a damage, then nothing.
-                Err(version @ NoSuperblock::Version(_)) => why = version,
-                Err(damaged @ NoSuperblock::Damaged(_)) if matches!(why, NoSuperblock::NotAPool) => why = damaged,
+                Err(version @ NoSuperblock::Version(_)) => return Err(version),
+                // A damage says more than nothing.
+                Err(damaged @ NoSuperblock::Damaged(_)) => why = damaged,
                 Err(_) => {}
             }
         }
@@ -206,11 +215,11 @@ impl Superblock {
         if raw.magic != MAGIC {
             return Err(NoSuperblock::NotAPool);
         }
-        if raw.version.get() != FORMAT_VERSION {
-            return Err(NoSuperblock::Version(raw.version.get()));
-        }
         if raw.checksum.get() != checksum(raw) {
             return Err(NoSuperblock::Damaged("a superblock has another checksum"));
+        }
+        if raw.version.get() != FORMAT_VERSION {
+            return Err(NoSuperblock::Version(raw.version.get()));
         }
         let damaged = |Garbled(why)| NoSuperblock::Damaged(why);
         let block = 1u64.checked_shl(raw.block_shift.get()).and_then(BlockSize::new);
@@ -233,29 +242,31 @@ impl Superblock {
             boot: raw.boot,
             area_needed: raw.flags.get() & AREA_NEEDED != 0,
         };
-        superblock.check_numbers().map_err(damaged)?;
+        superblock.check_numbers(raw.flags.get()).map_err(damaged)?;
         Ok(superblock)
     }
 
-    fn check_numbers(&self) -> Result<(), Garbled> {
+    fn check_numbers(&self, flags: u32) -> Result<(), Garbled> {
+        let log = LOG_BYTES.start..LOG_BYTES.end + self.block.bytes();
+        let counted = [self.replay_from, self.epoch, self.generation, self.last_node];
         let sound = (POOL_BYTES_MIN..=POOL_BYTES_MAX).contains(&self.len)
-            && (LOG_BYTES.start..self.len).contains(&self.log_len)
+            && log.contains(&self.log_len)
             && self.block.is_aligned(LOG_START + self.log_len)
             && self.first_block() < self.blocks()
-            && self.replay_from.is_multiple_of(8)
-            && self.replay_from < 1 << 62
-            && self.epoch < 1 << 62
-            && self.generation < 1 << 62
-            && self.last_node < 1 << 62;
+            && self.replay_from.is_multiple_of(ALIGN)
+            && counted.iter().all(|number| *number < NUMBERS_END)
+            && flags & !AREA_NEEDED == 0;
         if !sound {
             return Err(Garbled("a superblock has impossible numbers"));
         }
-        let CheckpointPlace { block, blocks, bytes, .. } = self.checkpoint;
+        let CheckpointPlace { block, blocks, bytes, nodes } = self.checkpoint;
         let inside = block >= self.first_block() && blocks <= self.blocks() && block <= self.blocks() - blocks;
-        match blocks == 0 || (inside && bytes <= self.len) {
-            true => Ok(()),
-            false => Err(Garbled("its checkpoint lies outside of it")),
-        }
+        let sound = match blocks {
+            0 => self.checkpoint == CheckpointPlace::default(),
+            // The smallest item has three bytes.
+            _ => inside && bytes <= self.len && nodes <= bytes / 3,
+        };
+        if sound { Ok(()) } else { Err(Garbled("its checkpoint lies outside of it, or is impossible")) }
     }
 }
 
@@ -288,27 +299,72 @@ mod tests {
         }
     }
 
+    fn put(medium: &mut [u8], place: u64, one: &Superblock) {
+        medium[place as usize..][..size_of::<Raw>()].copy_from_slice(&one.to_bytes());
+    }
+
     #[test]
     fn the_younger_of_two_counts_and_the_older_where_it_is_torn() {
         let (old, young) = (superblock(), Superblock { generation: 2, replay_from: 64, ..superblock() });
         let mut medium = vec![0u8; POOL_BYTES_MIN as usize];
-        for one in [&old, &young] {
-            medium[one.place() as usize..][..size_of::<Raw>()].copy_from_slice(&one.to_bytes());
-        }
+        put(&mut medium, old.places()[0], &old);
+        put(&mut medium, old.places()[1], &old);
+        put(&mut medium, young.places()[0], &young);
         assert_eq!(Superblock::read(&medium).unwrap(), young);
-        medium[young.place() as usize + 60] ^= 1;
+        medium[young.places()[0] as usize + 60] ^= 1;
         assert_eq!(Superblock::read(&medium).unwrap(), old);
-        medium[old.place() as usize + 60] ^= 1;
+        assert_eq!(young.places()[0], old.places()[1], "what is written next comes where the torn one lies");
+        medium[old.places()[0] as usize + 60] ^= 1;
         assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Damaged(_))));
         assert!(matches!(Superblock::read(&vec![0u8; 1 << 20]), Err(NoSuperblock::NotAPool)));
     }
 
     #[test]
+    fn either_copy_may_be_lost_and_one_of_a_newer_version_counts_if_it_is_whole() {
+        let mut medium = vec![0u8; POOL_BYTES_MIN as usize];
+        SUPERBLOCKS.into_iter().for_each(|place| put(&mut medium, place, &superblock()));
+        for place in SUPERBLOCKS {
+            let mut medium = medium.clone();
+            medium[place as usize + 8] = 2;
+            assert_eq!(Superblock::read(&medium).unwrap(), superblock(), "a rotten version");
+            let sum = crc32c::crc32c(&medium[place as usize..][..132]);
+            medium[place as usize + 132..][..4].copy_from_slice(&sum.to_le_bytes());
+            assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Version(2))), "one that somebody wrote");
+        }
+    }
+
+    #[test]
     fn a_pool_that_was_cut_short_says_so() {
         let mut medium = vec![0u8; 1 << 20];
-        medium[superblock().place() as usize..][..size_of::<Raw>()].copy_from_slice(&superblock().to_bytes());
+        put(&mut medium, 0, &superblock());
         let cut = Superblock::read(&medium);
         assert!(matches!(cut, Err(NoSuperblock::Cut { len: POOL_BYTES_MIN, have: 1_048_576 })));
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused_whatever_the_checksum() {
+        let refused = |change: fn(&mut Superblock)| {
+            let mut one = superblock();
+            change(&mut one);
+            assert!(matches!(Superblock::check(&one.to_bytes()), Err(NoSuperblock::Damaged(_))), "{one:?}");
+        };
+        refused(|one| one.len = POOL_BYTES_MIN - 1);
+        refused(|one| one.len = POOL_BYTES_MAX + 1);
+        refused(|one| one.log_len = 128 << 10);
+        refused(|one| one.log_len += 1);
+        refused(|one| (one.len, one.log_len) = (POOL_BYTES_MAX, 1 << 30));
+        refused(|one| one.log_len = one.len);
+        refused(|one| one.replay_from = 4);
+        refused(|one| one.replay_from = NUMBERS_END);
+        refused(|one| one.epoch = u64::MAX);
+        refused(|one| one.generation = NUMBERS_END);
+        refused(|one| one.last_node = NUMBERS_END);
+        refused(|one| one.checkpoint.block = 3);
+        refused(|one| one.checkpoint.blocks = u64::MAX);
+        refused(|one| one.checkpoint.block = 4095);
+        refused(|one| one.checkpoint.bytes = one.len + 1);
+        refused(|one| one.checkpoint.nodes = one.checkpoint.bytes);
+        refused(|one| one.checkpoint.blocks = 0);
     }
 
     #[test]

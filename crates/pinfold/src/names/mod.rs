@@ -39,7 +39,7 @@ pub(crate) use directory::Directory;
 use directory::{Dir, Locked};
 use link::settle;
 use path::Asked;
-pub(crate) use path::{Last, Split};
+pub(crate) use path::{Last, Split, is_name, is_target};
 pub use rename::Rename;
 use walk::{Follow, PathEnd, Walk};
 

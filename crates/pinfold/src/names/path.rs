@@ -13,6 +13,17 @@ const NAME_MAX: usize = 255;
 /// Bytes of a path. (Linux counts the NUL at its end, and says 4096.)
 const PATH_MAX: usize = 4095;
 
+/// Whether a directory may have such a name.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    let is_plain = || !name.iter().any(|byte| matches!(byte, 0 | b'/'));
+    matches!(Last::of(name), Last::Name(_)) && name.len() <= NAME_MAX && is_plain()
+}
+
+/// Whether a symbolic link may have such a target.
+pub(crate) fn is_target(target: &[u8]) -> bool {
+    (1..=PATH_MAX).contains(&target.len()) && !target.contains(&0)
+}
+
 /// A path that a caller gave, and that its errors name.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'p> {

@@ -1,0 +1,144 @@
+//! All that a pool shows, whoever shows it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use pinfold::{DirEntry, FileExtent, FileKind, Metadata, Pool, PoolError, PoolOptions, Region, Snapshot};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::format::Medium;
+
+/// What a name leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: FileKind,
+    pub(crate) len: u64,
+    pub(crate) links: u32,
+    modified: SystemTime,
+    /// Of a file; of a link, its target.
+    pub(crate) bytes: Vec<u8>,
+    /// Offset, length, whether there are bytes.
+    extents: Vec<(u64, u64, bool)>,
+}
+
+/// Everything by its path.
+pub(crate) type State = BTreeMap<PathBuf, Node>;
+
+/// How much of either end of a file is read at most: one may say that it is 2^60 bytes long.
+const READ_MAX: u64 = 64 << 10;
+
+/// Who shows a pool.
+pub(crate) trait Shows {
+    fn names(&self, path: &Path) -> Vec<DirEntry>;
+    fn known(&self, path: &Path) -> Metadata;
+    fn target(&self, path: &Path) -> Vec<u8>;
+    fn made_of(&self, path: &Path) -> Vec<FileExtent>;
+    fn read(&self, path: &Path, offset: u64, to: &mut [u8]) -> usize;
+}
+
+impl Shows for Snapshot {
+    fn names(&self, path: &Path) -> Vec<DirEntry> {
+        self.read_dir(path).unwrap()
+    }
+
+    fn known(&self, path: &Path) -> Metadata {
+        self.symlink_metadata(path).unwrap()
+    }
+
+    fn target(&self, path: &Path) -> Vec<u8> {
+        self.read_link(path).unwrap().into_os_string().into_encoded_bytes()
+    }
+
+    fn made_of(&self, path: &Path) -> Vec<FileExtent> {
+        self.extents(path).unwrap()
+    }
+
+    fn read(&self, path: &Path, offset: u64, to: &mut [u8]) -> usize {
+        self.read_at(self.metadata(path).unwrap().id, offset, to).unwrap()
+    }
+}
+
+impl Shows for Pool {
+    fn names(&self, path: &Path) -> Vec<DirEntry> {
+        self.read_dir(path).unwrap()
+    }
+
+    fn known(&self, path: &Path) -> Metadata {
+        self.symlink_metadata(path).unwrap()
+    }
+
+    fn target(&self, path: &Path) -> Vec<u8> {
+        self.read_link(path).unwrap().into_os_string().into_encoded_bytes()
+    }
+
+    fn made_of(&self, path: &Path) -> Vec<FileExtent> {
+        self.open(path).unwrap().extents()
+    }
+
+    fn read(&self, path: &Path, offset: u64, to: &mut [u8]) -> usize {
+        self.open(path).unwrap().read_at(offset, to).unwrap()
+    }
+}
+
+/// Looks at everything.
+pub(crate) fn state_of(shows: &impl Shows) -> State {
+    let (mut state, mut to_see) = (State::new(), vec![PathBuf::from("/")]);
+    while let Some(path) = to_see.pop() {
+        let Metadata { kind, len, links, modified, .. } = shows.known(&path);
+        let (mut bytes, mut extents) = (Vec::new(), Vec::new());
+        match kind {
+            FileKind::Directory => to_see.extend(shows.names(&path).into_iter().map(|entry| path.join(entry.name))),
+            FileKind::Symlink => bytes = shows.target(&path),
+            FileKind::File => {
+                // Its beginning, and its end.
+                for offset in [0, len.saturating_sub(READ_MAX).max(READ_MAX)] {
+                    let mut part = vec![0; len.saturating_sub(offset).min(READ_MAX) as usize];
+                    part.fill(0xEE);
+                    assert_eq!(shows.read(&path, offset, &mut part), part.len(), "{}", path.display());
+                    bytes.append(&mut part);
+                }
+                extents = shows.made_of(&path).iter().map(|part| (part.offset, part.len, part.written)).collect();
+            }
+        }
+        assert!(state.insert(path, Node { kind, len, links, modified, bytes, extents }).is_none());
+    }
+    state
+}
+
+/// What somebody sees who only looks at a medium.
+pub(crate) fn seen(medium: &Medium) -> Result<State, PoolError> {
+    Snapshot::of(medium.clone()).map(|snapshot| state_of(&snapshot))
+}
+
+/// A medium as memory that can be opened as a region.
+pub(crate) fn file_of(medium: &Medium) -> File {
+    let file = File::from(memfd_create("damaged", MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(medium.len).unwrap();
+    medium.pages().for_each(|(at, page)| file.write_all_at(page, at).unwrap());
+    file
+}
+
+/// The file as a region.
+pub(crate) fn region_of(file: &File) -> Region {
+    let len = file.metadata().unwrap().len();
+    Region::adopt_fd(OwnedFd::from(file.try_clone().unwrap()), len).unwrap()
+}
+
+/// Options of a pool that does nothing by itself, and that no device reaches.
+pub(crate) fn quiet() -> PoolOptions {
+    PoolOptions::new().commit_every(None).no_dma_in_flight(true)
+}
+
+/// Opens a copy of a medium. Nothing may be written where it is refused.
+pub(crate) fn opened(medium: &Medium) -> Result<Pool, PoolError> {
+    let file = file_of(medium);
+    let opened = quiet().open_region(region_of(&file), None);
+    if opened.is_err() {
+        assert!(Medium::of(&file).unwrap() == *medium, "something was written, and it was refused");
+    }
+    opened
+}

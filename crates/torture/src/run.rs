@@ -122,7 +122,8 @@ fn watched<S: Store>(
         thread::sleep(Duration::from_millis(1));
         load.look_for_hangs();
         if stopped.elapsed() > options.patience {
-            load.hangs(&format!("{} transfers in flight have not ended", load.in_flight.now()));
+            let what = format!("{} transfers in flight have not ended", load.in_flight.now());
+            load.hangs(stopped.elapsed(), &what);
         }
     }
     if !load.findings.hangs() {

@@ -37,11 +37,14 @@ impl Watch {
         Call { place, since }
     }
 
-    /// The thread that has been in one call for longer than `patience`, and in which one.
-    pub(crate) fn hanging(&self, patience: Duration) -> Option<String> {
-        self.places.iter().enumerate().find_map(|(thread, place)| {
-            let Doing { what, id, since } = (*lock(place)).filter(|doing| doing.since.elapsed() > patience)?;
-            Some(format!("thread {thread} has been in {what} of file {id} for {:.1} s", since.elapsed().as_secs_f64()))
+    /// The thread that has been in one call for longest, if that is longer than `patience`: for how long, and in which one.
+    pub(crate) fn hanging(&self, patience: Duration) -> Option<(Duration, String)> {
+        let in_calls = self.places.iter().enumerate().filter_map(|(thread, place)| Some((thread, (*lock(place))?)));
+        let (thread, Doing { what, id, since }) = in_calls.min_by_key(|(_, doing)| doing.since)?;
+        let lasts = since.elapsed();
+        (lasts > patience).then(|| {
+            let seconds = lasts.as_secs_f64();
+            (lasts, format!("thread {thread} has been in {what} of file {id} for {seconds:.1} s"))
         })
     }
 }

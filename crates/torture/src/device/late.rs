@@ -62,6 +62,11 @@ impl Device for Late {
         format!("a test device that completes {} to {} µs late", start.as_micros(), end.as_micros())
     }
 
+    /// Its thread is one of this process's, so what it does not end hangs.
+    fn is_at_work(&self) -> bool {
+        false
+    }
+
     fn explain(&self) -> String {
         format!("{} transfers are in the device", self.device.in_flight())
     }

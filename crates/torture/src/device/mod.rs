@@ -51,6 +51,10 @@ pub(crate) trait Device: Send + Sync {
     /// For a person.
     fn describe(&self) -> String;
 
+    /// Whether it has transfers that it has not ended yet, and nobody but it could. (On a machine that is busy, the kernel's
+    /// own thread that ends direct writes may not run for half a minute.)
+    fn is_at_work(&self) -> bool;
+
     /// What it has in flight, and where that is: for a person who is told that something does not end.
     fn explain(&self) -> String;
 }

@@ -116,22 +116,54 @@ impl Device for Real {
         format!("io_uring, direct I/O to a scratch file in {}", dir.display())
     }
 
+    fn is_at_work(&self) -> bool {
+        // Counted first: what ends meanwhile is counted twice, and not at all if it was the last.
+        let in_flight = self.ring.in_flight();
+        in_flight > Queues::of_this_process().iter().map(Queues::waiting).sum()
+    }
+
     fn explain(&self) -> String {
-        format!("{} transfers are in the ring, whose queues are at {}", self.ring.in_flight(), queues())
+        let queues: Vec<String> = Queues::of_this_process().iter().map(Queues::to_string).collect();
+        format!("{} transfers are in the ring, whose queues are at {}", self.ring.in_flight(), queues.join("; "))
     }
 }
 
-/// Where this process's rings are with their queues: what was not taken out of one of them is told from what the kernel has.
-fn queues() -> String {
-    let rings = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten().filter(|descriptor| {
-        std::fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[io_uring]")
-    });
-    let of_ring = |number: std::ffi::OsString| {
-        let text = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(number)).unwrap_or_default();
-        let is_place = |line: &&str| ["SqHead:", "SqTail:", "CqHead:", "CqTail:"].iter().any(|at| line.starts_with(at));
-        text.lines().filter(is_place).map(|line| line.replace('\t', " ")).collect::<Vec<_>>().join(", ")
-    };
-    rings.map(|ring| of_ring(ring.file_name())).collect::<Vec<_>>().join("; ")
+/// Where a ring is with its queues: what somebody has not taken out of one of them is told from what the kernel has.
+struct Queues {
+    /// Heads and tails, as the kernel tells them, of what is submitted and of what is completed.
+    submissions: [u32; 2],
+    completions: [u32; 2],
+}
+
+impl Queues {
+    /// Of all rings. Without those that the kernel is busy with, or says nothing of.
+    fn of_this_process() -> Vec<Self> {
+        let descriptors = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let is_ring = |descriptor: &std::fs::DirEntry| {
+            std::fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == "anon_inode:[io_uring]")
+        };
+        let said_of = |descriptor: std::fs::DirEntry| {
+            std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(descriptor.file_name())).ok()
+        };
+        descriptors.filter(is_ring).filter_map(said_of).filter_map(|said| Self::said(&said)).collect()
+    }
+
+    fn said(text: &str) -> Option<Self> {
+        let at = |what: &str| text.lines().find_map(|line| line.strip_prefix(what)?.trim().parse().ok());
+        Some(Self { submissions: [at("SqHead:")?, at("SqTail:")?], completions: [at("CqHead:")?, at("CqTail:")?] })
+    }
+
+    /// How many entries are still to be taken out: by the kernel, or by us.
+    fn waiting(&self) -> usize {
+        [self.submissions, self.completions].iter().map(|[head, tail]| tail.wrapping_sub(*head) as usize).sum()
+    }
+}
+
+impl std::fmt::Display for Queues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([taken, submitted], [seen, completed]) = (self.submissions, self.completions);
+        write!(f, "{taken} of {submitted} submitted, {seen} of {completed} completed")
+    }
 }
 
 /// Whether there is a transfer that has not ended when its submit returns: else nothing is ever raced.
@@ -246,31 +278,45 @@ impl Aligned {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use rustix::fs::fstatfs;
 
     use super::*;
+
+    /// Keeps the ring of another test out of the list.
+    static RINGS: Mutex<()> = Mutex::new(());
 
     /// File systems that answer a read from their cache within the call: ext4, XFS, btrfs.
     const ANSWER_AT_ONCE: [i64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
 
     #[test]
     fn a_ring_says_where_its_queues_are() {
+        let _alone = lock(&RINGS);
         let ring = match Uring::new() {
             Ok(ring) => ring,
             Err(why) => return println!("skipped: {why}"),
         };
-        let (reader, _writer) = io::pipe().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
         let pool = Pool::new(Region::memfd(FILE_BYTES).unwrap()).unwrap();
         let file = pool.create("/file").unwrap();
         file.allocate(0..BLOCK).wait().unwrap();
         let pinned = file.pin(0..BLOCK, Access::Write).wait().unwrap();
         let _in_flight = ring.submit(Request::read_stream(&reader), pinned).unwrap();
-        let said = queues();
-        assert!(said.contains("SqHead: 1, SqTail: 1, CqHead: 0, CqTail: 0"), "{said}");
+        let queues = Queues::of_this_process();
+        let [queues] = &*queues else { panic!("there is one ring in this process") };
+        assert_eq!(queues.to_string(), "1 of 1 submitted, 0 of 0 completed");
+        assert_eq!(queues.waiting(), 0, "the kernel has it");
+        writer.write_all(b"x").unwrap();
+        // Nobody takes it out.
+        while Queues::of_this_process().iter().map(Queues::waiting).sum::<usize>() == 0 {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn a_file_whose_reads_are_over_at_once_is_no_real_device() {
+        let _alone = lock(&RINGS);
         let file = File::open("/proc/self/exe").unwrap();
         let kind = fstatfs(&file).unwrap().f_type as i64;
         if !ANSWER_AT_ONCE.contains(&kind) {

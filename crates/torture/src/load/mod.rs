@@ -15,6 +15,7 @@ mod transfers;
 mod worker;
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 pub(crate) use worker::Worker;
 
@@ -31,6 +32,9 @@ use crate::store::{Form, InUse, Refused, Store};
 use crate::tally::Tally;
 use crate::watch::Watch;
 use arrivals::Arrivals;
+
+/// How often the patience for everybody else the device has.
+const DEVICE_PATIENCE: u32 = 10;
 
 /// How big everything is, for so many threads.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +78,8 @@ pub(crate) struct Load<S: Store> {
     pub(crate) watch: Watch,
     pub(crate) in_flight: Arc<Flight>,
     arrivals: Arc<Arrivals>,
+    /// When something had lasted for too long, and the device was at work.
+    excused: Mutex<Option<Instant>>,
 }
 
 /// A name, and the file that has it. Nobody has it for the moment in which another file gets it.
@@ -110,6 +116,7 @@ impl<S: Store> Load<S> {
             watch: Watch::new(options.threads),
             in_flight: Arc::default(),
             arrivals: Arc::default(),
+            excused: Mutex::default(),
         };
         for (index, name) in load.names.iter().enumerate() {
             let known = load
@@ -174,13 +181,22 @@ impl<S: Store> Load<S> {
 
     /// A violation, if a thread has been in one call for too long.
     pub(crate) fn look_for_hangs(&self) {
-        if let Some(what) = self.watch.hanging(self.options.patience) {
-            self.hangs(&what);
+        if let Some((lasts, what)) = self.watch.hanging(self.options.patience) {
+            self.hangs(lasts, &what);
         }
     }
 
-    /// Something does not end: who waits for whom.
-    pub(crate) fn hangs(&self, what: &str) {
+    /// Something has not ended for so long, which is too long: who waits for whom. While the device is at work it may wait
+    /// for that, which has more time; and once it is not, everybody has theirs again.
+    pub(crate) fn hangs(&self, lasts: Duration, what: &str) {
+        let patience = self.options.patience;
+        let mut excused = lock(&self.excused);
+        if lasts < DEVICE_PATIENCE * patience && self.device.is_at_work() {
+            *excused = Some(Instant::now());
+        }
+        if lasts < DEVICE_PATIENCE * patience && excused.is_some_and(|at| at.elapsed() < patience) {
+            return;
+        }
         if !self.findings.hangs() {
             let (device, store) = (self.device.explain(), self.store.explain());
             self.findings.add(ViolationKind::Hang, format!("{what}: {device}; {store}"));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Known, Load, Name};
 use crate::sectors::{BLOCK, FILE_BYTES, SECTOR};
@@ -27,8 +27,7 @@ impl<S: Store> Worker<S> {
             self.step();
         }
         // A device may cancel what belongs to a thread that ends.
-        let since = Instant::now();
-        while self.load.in_flight.now() > 0 && since.elapsed() < self.load.options.patience {
+        while self.load.in_flight.now() > 0 && !self.load.findings.hangs() {
             std::thread::sleep(Duration::from_micros(200));
         }
     }

@@ -1,6 +1,7 @@
 //! The harness finds what it is there to find: the load runs against stores with one fault each.
 
 mod broken;
+mod slow;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,8 +9,10 @@ use std::time::Duration;
 use crate::device::Late;
 use crate::load::Scale;
 use crate::run::{Chosen, torture};
+use crate::store::Guarded;
 use crate::{Options, Policies, Report, ViolationKind};
 use broken::{Broken, Fault};
+use slow::Slow;
 
 /// One load at a time: they would slow each other down.
 fn alone() -> MutexGuard<'static, ()> {
@@ -66,6 +69,29 @@ fn torture_finds_a_store_that_hangs() {
     let hang = report.violations.iter().find(|violation| violation.kind == ViolationKind::Hang);
     let hang = hang.unwrap_or_else(|| panic!("nothing hangs:\n{report}"));
     assert!(hang.what.contains("transfers are in the device"), "it says what the device has: {hang}");
+}
+
+/// A load whose device keeps one transfer for longer than anything may take.
+fn tortured_slowly(says_so: bool) -> Report {
+    let _alone = alone();
+    let scale = Scale::of(2);
+    // More than threads wait for a processor on a machine that is busy.
+    let patience = Duration::from_secs(3);
+    let options = Options { time: Duration::from_secs(1), threads: 2, seed: 1, patience, ..Options::default() };
+    let chosen = Chosen { device: Arc::new(Slow::start(2 * patience, says_so)), no_real_device: None };
+    torture(Guarded::new(scale.bytes).unwrap(), chosen, scale, &options, &|_| ()).unwrap()
+}
+
+#[test]
+fn what_waits_for_a_device_that_is_at_work_does_not_hang() {
+    let report = tortured_slowly(true);
+    assert!(report.violations.is_empty(), "{report}");
+}
+
+#[test]
+fn what_waits_for_a_device_that_is_idle_hangs() {
+    let report = tortured_slowly(false);
+    assert!(report.violations.iter().any(|violation| violation.kind == ViolationKind::Hang), "{report}");
 }
 
 #[test]

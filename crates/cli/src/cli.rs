@@ -2,35 +2,77 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::status;
+use crate::copy::{Get, Put};
+use crate::dump::Dump;
+use crate::fsck::Fsck;
+use crate::look::{Cat, Df, Info, Ls, Map, Quarantine, Stat, Tree, Who};
+use crate::make::Mkfs;
+use crate::shell::{Completions, Man};
+use crate::{size, status};
 
 /// Files in a pool of memory, into which devices may DMA, and that can be truncated under them.
+///
+/// A pool is a file or a device-DAX device. A pool and a path in it are two arguments, as in `pinfold ls POOL /kv/17`: a shell
+/// completes the pool as any file, and no name needs to be taken apart. Paths begin at the pool's root, with a slash or
+/// without. Commands that only look claim nothing, and work while another process owns the pool.
 #[derive(Parser, Debug)]
-#[command(name = "pinfold", version, after_help = status::HELP, arg_required_else_help = true)]
+#[command(name = "pinfold", version, after_help = status::HELP, after_long_help = long_help(), arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// What is true of all sizes on the command line.
+pub(crate) const SIZES: &str = "Sizes are bytes, or K, M, G, T as in 64M or 1.5G (powers of 1024).";
+
+/// What is done most.
+pub(crate) const EXAMPLES: [(&str, &str); 6] = [
+    ("pinfold mkfs /dev/shm/pool --size 64M", "makes a pool in memory"),
+    ("pinfold put /dev/shm/pool model.bin /", "copies a file in, as /model.bin"),
+    ("pinfold put -r /dev/shm/pool data /", "copies a directory in, as /data"),
+    ("pinfold ls -l /dev/shm/pool /data", "lists it"),
+    ("pinfold get /dev/shm/pool /model.bin .", "copies it out"),
+    ("pinfold who /dev/shm/pool", "shows who holds what"),
+];
+
+fn long_help() -> String {
+    let examples = EXAMPLES.map(|(command, does)| format!("  {command:<42} {does}\n"));
+    format!("{SIZES}\n\nExamples:\n{}\n{}", examples.concat(), status::HELP)
+}
+
 #[derive(Subcommand, Debug)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum Command {
+    Mkfs(Mkfs),
+    Info(Info),
+    Df(Df),
+    Ls(Ls),
+    Tree(Tree),
+    Stat(Stat),
+    Cat(Cat),
+    Map(Map),
+    Who(Who),
+    Quarantine(Quarantine),
+    Put(Put),
+    Get(Get),
     /// Brings a real file in by DMA, and truncates, punches, unlinks and kills while transfers are in flight.
     Demo(Demo),
     /// Devices against every operation that frees or moves blocks, for a while: nothing may be found.
     Torture(Torture),
     /// Measures the speed table: each row a ratio to what a user would have instead, in the same run.
     Bench(Bench),
-    /// What the demo starts as its second process.
-    #[command(hide = true)]
-    DemoGuest,
-    /// What it starts as the owner of a pool in a file.
-    #[command(hide = true)]
-    DemoOwner(DemoOwner),
+    #[command(flatten)]
+    Change(crate::change::Command),
+    Fsck(Fsck),
+    Dump(Dump),
+    Completions(Completions),
+    Man(Man),
 }
 
-#[derive(Args, Debug)]
+/// What the demo starts as the owner of a pool in a file.
+#[derive(Parser, Debug)]
 pub(crate) struct DemoOwner {
     /// The pool.
     pub(crate) pool: PathBuf,
@@ -40,6 +82,25 @@ pub(crate) struct DemoOwner {
     pub(crate) load: u64,
     /// How often it brings more.
     pub(crate) rounds: u64,
+}
+
+// How sizes are shown. `-h` is for that here, as in `ls` and `df`.
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Human {
+    /// Sizes as 1.5K, 64M: powers of 1024.
+    #[arg(short = 'h', long)]
+    pub(crate) human_readable: bool,
+    /// Shows this help.
+    #[arg(long, action = ArgAction::HelpLong)]
+    help: Option<bool>,
+}
+
+impl Human {
+    /// A size as it was asked for.
+    pub(crate) fn size(&self, bytes: u64) -> String {
+        if self.human_readable { size::human(bytes) } else { bytes.to_string() }
+    }
 }
 
 #[derive(Args, Debug)]

@@ -1,11 +1,23 @@
 //! `pinfold`: the command. Each subcommand is the face of a library; what is here is presentation, and the demo's story.
 
 mod bench;
+mod change;
 mod cli;
+mod clock;
+mod copy;
 mod demo;
+mod dump;
+mod fsck;
+mod look;
+mod make;
+mod names;
 mod out;
+mod pool;
 mod screen;
+mod shell;
+mod size;
 mod status;
+mod table;
 mod torture;
 
 use std::process::ExitCode;
@@ -13,19 +25,50 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use status::Status;
+use status::{CannotRun, Status};
 
 fn main() -> ExitCode {
-    let ended = match Cli::parse().command {
-        Command::Demo(asked) => demo::demo(&asked),
-        Command::Torture(asked) => torture::torture(&asked),
-        Command::Bench(asked) => bench::bench(&asked),
-        Command::DemoGuest => demo::guest::guest(),
-        Command::DemoOwner(asked) => demo::owner::owner(&asked),
+    let ended = match second() {
+        Some(ended) => ended,
+        None => carry_out(Cli::parse().command),
     };
     let status = ended.unwrap_or_else(|why| {
-        eprintln!("pinfold: {why}");
+        out::complain(why);
         Status::CannotRun
     });
     ExitCode::from(status.number())
+}
+
+/// What the demo's second processes do.
+fn second() -> Option<Result<Status, CannotRun>> {
+    if demo::guest::is_asked_for() {
+        return Some(demo::guest::guest());
+    }
+    let asked = demo::owner::asked_for()?;
+    Some(demo::owner::owner(&asked))
+}
+
+fn carry_out(command: Command) -> Result<Status, CannotRun> {
+    match command {
+        Command::Mkfs(asked) => make::mkfs(&asked),
+        Command::Info(asked) => look::info(&asked),
+        Command::Df(asked) => look::df(&asked),
+        Command::Ls(asked) => look::ls(&asked),
+        Command::Tree(asked) => look::tree(&asked),
+        Command::Stat(asked) => look::stat(&asked),
+        Command::Cat(asked) => look::cat(&asked),
+        Command::Map(asked) => look::map(&asked),
+        Command::Who(asked) => look::who(&asked),
+        Command::Quarantine(asked) => look::quarantine(&asked),
+        Command::Put(asked) => copy::put(&asked),
+        Command::Get(asked) => copy::get(&asked),
+        Command::Demo(asked) => demo::demo(&asked),
+        Command::Torture(asked) => torture::torture(&asked),
+        Command::Bench(asked) => bench::bench(&asked),
+        Command::Change(asked) => change::run(&asked),
+        Command::Fsck(asked) => fsck::fsck(&asked),
+        Command::Dump(asked) => dump::dump(&asked),
+        Command::Completions(asked) => shell::completions(&asked),
+        Command::Man(asked) => shell::man(&asked),
+    }
 }

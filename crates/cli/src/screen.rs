@@ -14,7 +14,9 @@ const COLUMNS_MAX: usize = 120;
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
     pub(crate) columns: usize,
-    coloured: bool,
+    /// Whether people read it.
+    pub(crate) is_terminal: bool,
+    pub(crate) coloured: bool,
 }
 
 /// What a text is, for its colour.
@@ -26,6 +28,8 @@ pub(crate) enum Style {
     Bad,
     Device,
     Waits,
+    Directory,
+    Link,
 }
 
 impl Style {
@@ -38,6 +42,8 @@ impl Style {
             Self::Bad => "1;31",
             Self::Device => "36",
             Self::Waits => "33",
+            Self::Directory => "1;34",
+            Self::Link => "36",
         }
     }
 }
@@ -48,9 +54,10 @@ impl Screen {
         let out = std::io::stdout();
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let coloured = out.is_terminal() && !set("NO_COLOR") && !dumb;
+        let is_terminal = out.is_terminal();
+        let coloured = is_terminal && !set("NO_COLOR") && !dumb;
         let columns = tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-        Self { columns: columns.unwrap_or(COLUMNS).clamp(60, COLUMNS_MAX), coloured }
+        Self { columns: columns.unwrap_or(COLUMNS).clamp(60, COLUMNS_MAX), is_terminal, coloured }
     }
 
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
@@ -86,16 +93,16 @@ mod tests {
 
     #[test]
     fn lines_break_between_words_and_keep_their_indent() {
-        let screen = Screen { columns: 12, coloured: false };
+        let screen = Screen { columns: 12, is_terminal: false, coloured: false };
         assert_eq!(screen.wrap("  ", "one two three four"), "  one two\n  three four");
         assert_eq!(screen.wrap("  ", "incomprehensibilities"), "  incomprehensibilities");
     }
 
     #[test]
     fn without_colours_nothing_is_added() {
-        let plain = Screen { columns: 80, coloured: false };
+        let plain = Screen { columns: 80, is_terminal: true, coloured: false };
         assert_eq!(plain.paint(Style::Bad, "BROKEN"), "BROKEN");
-        let coloured = Screen { columns: 80, coloured: true };
+        let coloured = Screen { columns: 80, is_terminal: true, coloured: true };
         assert_eq!(coloured.paint(Style::Bad, "BROKEN"), "\x1b[1;31mBROKEN\x1b[0m");
     }
 }

@@ -9,17 +9,17 @@ pub(crate) enum Status {
     Held,
     /// It ran, and a check failed.
     Failed,
-    /// Here it cannot run, and one line on stderr says why.
+    /// It could not be done, or not all of it, and a line on stderr says why.
     CannotRun,
 }
 
 /// What `--help` says of them.
 pub(crate) const HELP: &str = "\
 Exit status:
-  0  it ran, and everything that it checks held
+  0  it is done, and everything that it checks held
   1  it ran, and a check failed
   2  the command line is wrong
-  3  it cannot run here (no such file, no memory, not in time); one line on stderr says why";
+  3  it could not be done, or not all of it (no such file, no space, not in time); a line on stderr says why";
 
 impl Status {
     /// As the shell sees it.

@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::{Ended, pinfold};
+use common::{Ended, pinfold, without_io_uring};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -113,33 +112,10 @@ fn without_io_uring_a_device_that_is_named_stands_in() {
     let (_dir, path) = file_of(&[7; 1 << 20]);
     let mut command = pinfold();
     command.args(["demo", "--json"]).arg(&path);
-    // SAFETY: between fork and exec only two system calls are made, on memory of this frame.
-    unsafe { command.pre_exec(forbid_io_uring) };
+    without_io_uring(&mut command);
     let document = everything_held(run(&mut command));
     let why = document["device"]["stand_in"].as_str().expect("it is said that another device stands in");
     assert!(why.contains("io_uring is forbidden"), "{why}");
-}
-
-/// As the default profile of a container does.
-fn forbid_io_uring() -> std::io::Result<()> {
-    const IO_URING_SETUP: u32 = libc::SYS_io_uring_setup as u32;
-    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    let rule = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut rules = [
-        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        rule(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, IO_URING_SETUP),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, REFUSE),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: rules.len() as u16, filter: rules.as_mut_ptr() };
-    // SAFETY: plain numbers.
-    let no_privileges = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    // SAFETY: the program and its rules live until the call returns.
-    let filtered = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    match (no_privileges, filtered) {
-        (0, 0) => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
 }
 
 #[test]

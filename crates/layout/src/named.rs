@@ -106,7 +106,7 @@ struct Directory {
 
 /// A file of the directory, by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
+pub(crate) enum Named {
     Lock,
     /// Of this incarnation.
     Header(u64),
@@ -119,7 +119,7 @@ enum Named {
 }
 
 impl Named {
-    fn parse(name: &str) -> Self {
+    pub(crate) fn parse(name: &str) -> Self {
         let mut parts = name.split('.');
         let kind = parts.next();
         let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
@@ -212,16 +212,21 @@ impl Directory {
 }
 
 /// A header of a former incarnation.
-struct FoundHeader {
+pub(crate) struct FoundHeader {
     what: String,
     file: Arc<OwnedFd>,
-    stamp: Stamp,
+    pub(crate) stamp: Stamp,
 }
 
 impl FoundHeader {
     fn check(path: &Path, incarnation: u64) -> Result<Self, AreaError> {
-        let what = path.display().to_string();
-        let file = OwnedFd::from(private_file().open(path).map_err(failed("open its header"))?);
+        let file = private_file().open(path).map_err(failed("open its header"))?;
+        Self::of(file, path, incarnation)
+    }
+
+    /// The header in `file`, which has the name `path`. It is only read.
+    pub(crate) fn of(file: File, path: &Path, incarnation: u64) -> Result<Self, AreaError> {
+        let (what, file) = (path.display().to_string(), OwnedFd::from(file));
         let stamp = Stamp::check(&file, &what)?;
         let named = stamp.flags & FLAG_NAMED != 0 && stamp.incarnation == incarnation;
         if !named {
@@ -242,8 +247,93 @@ impl FoundHeader {
         Ok(())
     }
 
-    fn damaged(&self, why: &'static str) -> AreaError {
+    pub(crate) fn damaged(&self, why: &'static str) -> AreaError {
         AreaError::Damaged { what: self.what.clone(), why }
+    }
+
+    /// The prologue as it is now, as words.
+    pub(crate) fn prologue(&self) -> Result<PrologueWords, AreaError> {
+        Ok(PrologueWords(read_words(&self.file, 0, Prologue::WORDS)?))
+    }
+
+    /// The extents that it says are parked.
+    pub(crate) fn parked(&self) -> Result<Vec<ParkedRecord>, AreaError> {
+        let geometry = self.stamp.geometry;
+        let mut parked = Vec::new();
+        for_each_entry::<{ ParkedEntry::WORDS }>(self, geometry.header().parked, geometry.parked_max, |_, words| {
+            let record = ParkedRecord::read(words).map_err(|_| self.damaged("a parked extent has another checksum"))?;
+            parked.extend(record);
+            Ok(true)
+        })?;
+        Ok(parked)
+    }
+
+    /// The pins that it says are void.
+    pub(crate) fn voids(&self) -> Result<Vec<PinKey>, AreaError> {
+        let geometry = self.stamp.geometry;
+        let mut voids = Vec::new();
+        for_each_entry::<{ VoidMark::WORDS }>(self, geometry.header().voids, geometry.voids_max, |_, words| {
+            let [used, segment, slot, version] = words;
+            if used & VOID != 0 {
+                voids.push(PinKey { segment: segment as u32, slot: slot as u32, version });
+            }
+            Ok(used != NEVER_USED)
+        })?;
+        Ok(voids)
+    }
+
+    /// The places of holders that are in use.
+    pub(crate) fn holders(&self) -> Result<Vec<HolderWords>, AreaError> {
+        let geometry = self.stamp.geometry;
+        let mut holders = Vec::new();
+        for_each_entry::<{ HolderEntry::WORDS }>(
+            self,
+            geometry.header().holders,
+            geometry.holders_max,
+            |index, words| {
+                let [state, pid, started, serial, ..] = words;
+                if state != HOLDER_FREE {
+                    holders.push(HolderWords {
+                        index,
+                        linked: state == HOLDER_LINKED,
+                        pid: pid as u32,
+                        started,
+                        serial,
+                    });
+                }
+                Ok(true)
+            },
+        )?;
+        Ok(holders)
+    }
+}
+
+/// A prologue as it was read.
+pub(crate) struct PrologueWords(Vec<u64>);
+
+impl PrologueWords {
+    /// The word at `offset`, in bytes; 0 past the end.
+    pub(crate) fn word(&self, offset: usize) -> u64 {
+        self.0.get(offset / 8).copied().unwrap_or(0)
+    }
+}
+
+/// What a header says of one holder.
+pub(crate) struct HolderWords {
+    pub(crate) index: u32,
+    linked: bool,
+    pub(crate) pid: u32,
+    pub(crate) started: u64,
+    pub(crate) serial: u64,
+}
+
+impl HolderWords {
+    /// Its process, if that runs and was not found gone.
+    pub(crate) fn living(&self) -> Result<Option<OtherProcess>, AreaError> {
+        match self.linked {
+            true => OtherProcess::find(self.pid, self.started),
+            false => Ok(None),
+        }
     }
 }
 
@@ -264,46 +354,17 @@ const ENTRIES: usize = 1024;
 
 impl Former {
     fn read(dir: &Directory, header: &FoundHeader) -> Result<Self, AreaError> {
-        let geometry = header.stamp.geometry;
-        let at = geometry.header();
-        let prologue = read_words(&header.file, 0, Prologue::WORDS)?;
-        let word = |offset: usize| prologue.get(offset / 8).copied().unwrap_or(0);
-        let mut former = Self {
+        let (geometry, prologue) = (header.stamp.geometry, header.prologue()?);
+        let open = |holder: HolderWords| FormerSegment::open(dir, geometry, holder);
+        Ok(Self {
             geometry: Some(geometry),
-            generation_high: word(std::mem::offset_of!(Prologue, generation_high)),
-            commit_high: word(std::mem::offset_of!(Prologue, commit_high)),
-            parked_lost: word(std::mem::offset_of!(Prologue, parked_lost)),
-            ..Self::default()
-        };
-        for_each_entry::<{ HolderEntry::WORDS }>(header, at.holders, geometry.holders_max, |index, words| {
-            let [state, pid, started, serial, ..] = words;
-            if state != HOLDER_FREE {
-                let living = match state {
-                    HOLDER_LINKED => OtherProcess::find(pid as u32, started)?,
-                    _ => None,
-                };
-                former.segments.push(FormerSegment::open(dir, geometry, index, serial, (pid as u32, started), living)?);
-            }
-            Ok(true)
-        })?;
-        for_each_entry::<{ VoidMark::WORDS }>(
-            header,
-            at.voids,
-            geometry.voids_max,
-            |_, [used, segment, slot, version]| {
-                if used & VOID != 0 {
-                    former.voids.push(PinKey { segment: segment as u32, slot: slot as u32, version });
-                }
-                Ok(used != NEVER_USED)
-            },
-        )?;
-        for_each_entry::<{ ParkedEntry::WORDS }>(header, at.parked, geometry.parked_max, |_, words| {
-            let record =
-                ParkedRecord::read(words).map_err(|_| header.damaged("a parked extent has another checksum"))?;
-            former.parked.extend(record);
-            Ok(true)
-        })?;
-        Ok(former)
+            generation_high: prologue.word(std::mem::offset_of!(Prologue, generation_high)),
+            commit_high: prologue.word(std::mem::offset_of!(Prologue, commit_high)),
+            parked_lost: prologue.word(std::mem::offset_of!(Prologue, parked_lost)),
+            segments: header.holders()?.into_iter().map(open).collect::<Result<_, _>>()?,
+            voids: header.voids()?,
+            parked: header.parked()?,
+        })
     }
 
     /// To be called once the header is closed: nobody pins any more.
@@ -374,14 +435,9 @@ struct FormerSegment {
 }
 
 impl FormerSegment {
-    fn open(
-        dir: &Directory,
-        geometry: Geometry,
-        index: u32,
-        serial: u64,
-        (pid, started): (u32, u64),
-        living: Option<OtherProcess>,
-    ) -> Result<Self, AreaError> {
+    fn open(dir: &Directory, geometry: Geometry, holder: HolderWords) -> Result<Self, AreaError> {
+        let living = holder.living()?;
+        let HolderWords { index, pid, started, serial, .. } = holder;
         let path = segment_path(&dir.path, index, serial);
         let file = match private_file().open(&path) {
             Ok(file) => file,

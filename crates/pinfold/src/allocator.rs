@@ -143,7 +143,7 @@ impl Allocator {
         self.backing.forget_last(self.block.offset(before));
         space.grow(blocks);
         drop(space);
-        self.put_back(vec![before..blocks]);
+        self.put_back(std::iter::once(before..blocks).collect());
     }
 
     /// Takes `want` blocks, as near to the goal and in as few runs as there are.

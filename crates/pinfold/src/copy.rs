@@ -293,6 +293,7 @@ impl OpenFile {
 
     /// False, and nothing is written, if the file is not as long as the step was told.
     fn write_step(&self, offset: u64, from: &[u8], place: &Where<'_>) -> Result<bool, CopyError> {
+        self.pool.journal.check()?;
         let bytes = offset..offset + from.len() as u64;
         let blocks = self.pool.block.outward(&bytes);
         let pin = self.pinned(self.layout()?, &blocks, WRITE, || self.see(&blocks))?;
@@ -357,6 +358,7 @@ impl OpenFile {
 
     /// Writes zeros over the bytes of a range that the file has blocks for.
     pub(crate) fn zero_in_place(&self, bytes: Range<u64>) -> Result<(), CopyError> {
+        self.pool.journal.check()?;
         let mut rest = bytes;
         while let Some(start) = self.next_written(&rest) {
             let step = start..rest.end.min(start + COPY_MAX);

@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) last_id: AtomicU64,
     /// Files with bytes that are not durable, in a pool whose memory has to be flushed.
     pub(crate) to_sync: Mutex<Vec<Weak<Node>>>,
+    /// Held by who syncs all of them: another one's list is of files that are still on their way.
+    pub(crate) syncing: Mutex<()>,
     /// Whether files may be pinned by other processes, or by who was given the layout area, and not through their
     /// handles alone.
     pub(crate) pinned_by_others: AtomicBool,

@@ -153,6 +153,9 @@ pub enum JournalError {
         /// The longest record.
         most: u64,
     },
+    /// A checkpoint finds no memory behind its blocks: the disk, or the machine, is full. Nothing is lost.
+    #[error("no room for a checkpoint: {0}; make room on the disk, and try again")]
+    NoMemory(Arc<str>),
     /// A checkpoint finds no blocks.
     #[error("no room for a checkpoint: {0}; remove something, or make the pool larger")]
     NoCheckpoint(NoSpace),
@@ -165,7 +168,7 @@ impl JournalError {
             Self::Failed(_) => Errno::IO,
             Self::Closed => Errno::SHUTDOWN,
             Self::TooManyExtents { .. } => Errno::FBIG,
-            Self::NoCheckpoint(_) => Errno::NOSPC,
+            Self::NoMemory(_) | Self::NoCheckpoint(_) => Errno::NOSPC,
         };
         errno.raw_os_error()
     }

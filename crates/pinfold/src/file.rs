@@ -245,7 +245,7 @@ fn detach_all(
     };
     let mut brk = pool.area.break_layout(&[(&layout, 0..u64::MAX)], Policy::Detach, Effect::Frees)?;
     let idle = brk.drain(Until::done())?;
-    // Before the log's end is locked, as everywhere.
+    // Before the log, as everywhere: a sync may be about to say something of it.
     let mut map = write(&body.map);
     record.commit(&pool.region, idle, || map.take_all(node.id));
     drop(map);

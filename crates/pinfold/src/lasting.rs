@@ -220,6 +220,7 @@ impl PoolOptions {
             nodes: built.nodes,
             last_id: AtomicU64::new(built.last_node),
             to_sync: Default::default(),
+            syncing: Default::default(),
             pinned_by_others: self.is_shared().into(),
             region,
         };
@@ -369,7 +370,7 @@ impl Default for Lasting {
 }
 
 /// The layout area, in the directory beside a pool.
-const AREA: &str = "area";
+pub(crate) const AREA: &str = "area";
 
 /// The directory beside the pool at `path`.
 pub fn live_dir_of(path: &Path) -> PathBuf {

@@ -60,6 +60,7 @@ mod dirty;
 mod error;
 mod extents;
 mod file;
+pub mod fsck;
 mod journal;
 mod lasting;
 mod lock;

@@ -128,6 +128,8 @@ pub(crate) struct FileBody {
     pub(crate) exposed: AtomicBool,
     /// Which of its blocks hold bytes that are not durable.
     pub(crate) dirty: Mutex<Dirty>,
+    /// Held from when these notes are taken until what they speak of was flushed.
+    pub(crate) flushing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -137,10 +139,10 @@ pub(crate) struct FileMap {
     pub(crate) extents: ExtentMap,
     /// The end of the last record that changed it: what a checkpoint holds of it is true up to there.
     pub(crate) position: u64,
-    /// The file has ended: the log says so, or will in a moment, and nothing more of it.
-    pub(crate) ended: bool,
     /// What was broken when, for tokens.
     pub(crate) changes: Changes,
+    /// The file's life is over: the log says so now, or is about to, and nothing of it after that.
+    pub(crate) ended: bool,
 }
 
 impl Kind {
@@ -258,10 +260,9 @@ impl FileBody {
 }
 
 impl FileMap {
-    /// Takes everything out of the map of a file that ends, as extents that left `id`. Inside a break, or unseen.
+    /// Ends the file: takes everything out of the map, as extents that left `id`. Inside a break, or where nobody reaches it.
     pub(crate) fn take_all(&mut self, id: FileId) -> Vec<Extent> {
-        self.ended = true;
-        self.len = 0;
+        (self.len, self.ended) = (0, true);
         self.take_out(id, 0..u64::MAX)
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Want<'f> {
     pub(crate) range: Range<u64>,
     pub(crate) access: Access,
     pub(crate) label: Label,
-    /// For a reservation: its blocks stay unwritten, and it is told what the device wrote.
+    /// For a reservation: its blocks are set aside and stay unwritten, and it is told what the device wrote.
     pub(crate) recorder: Option<Arc<Written>>,
     /// For a token: the generation that the range must be of.
     pub(crate) unchanged_since: Option<u64>,
@@ -84,7 +84,11 @@ impl<'f> Want<'f> {
                 return Ok(segments);
             }
             let file = self.open.node.id;
-            self.open.populate(self.blocks()).map_err(|source| PinError::space(file, source))?;
+            let filled = match self.recorder {
+                Some(_) => self.open.set_aside(self.blocks()),
+                None => self.open.populate(self.blocks()),
+            };
+            filled.map_err(|source| PinError::space(file, source))?;
         }
     }
 

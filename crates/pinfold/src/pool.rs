@@ -136,6 +136,7 @@ impl PoolOptions {
             nodes: Nodes::default(),
             last_id: AtomicU64::new(ROOT.0),
             to_sync: Mutex::default(),
+            syncing: Mutex::default(),
             pinned_by_others: AtomicBool::new(self.shared),
             region,
         };

@@ -1,7 +1,7 @@
 //! A reservation: an unnamed file that devices fill, and that gets its name in one step once it is whole.
 //!
-//! Stays true  R1: nobody reads a reservation before it is published: its blocks are set aside, never zeroed, and only
-//!                 write pins are given out.
+//! Stays true  R1: nobody reads a reservation before it is published: its blocks are set aside, at once or as they are
+//!                 pinned, never zeroed, and only write pins are given out.
 //!             R2: what is published holds what the devices said they wrote, and zeros elsewhere (G10).
 //! Dead owner  nothing of it has a name: it goes with its process.
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use pinfold_layout::{Access, Effect, Idle, Policy, Until};
 
-use crate::error::{NameError, PublishError, SpaceError};
+use crate::error::{ChangeError, NameError, PublishError, SpaceError};
 use crate::extents::{Piece, State};
 use crate::file::File;
 use crate::lock::{lock, read, write};
@@ -53,6 +53,7 @@ pub struct Reservation {
 pub struct Reserving<'p> {
     pool: &'p Arc<Shared>,
     len: u64,
+    sparse: bool,
 }
 
 /// Which bytes of a reservation devices have written.
@@ -73,6 +74,15 @@ impl Written {
         ranges.insert(start, end);
     }
 
+    /// Forgets all from byte `len` on.
+    fn cut(&self, len: u64) {
+        let mut ranges = lock(&self.ranges);
+        drop(ranges.split_off(&len));
+        if let Some((_, end)) = ranges.iter_mut().next_back() {
+            *end = (*end).min(len);
+        }
+    }
+
     /// What was not written of a range.
     pub(crate) fn gaps(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut gaps = Vec::new();
@@ -90,11 +100,28 @@ impl Written {
 impl Pool {
     /// Blocks for a file of `len` bytes that devices will fill before it gets a name.
     pub fn reserve(&self, len: u64) -> Reserving<'_> {
-        Reserving { pool: &self.shared, len }
+        Reserving { pool: &self.shared, len, sparse: false }
     }
 }
 
 impl Reserving<'_> {
+    /// Takes no blocks yet: they come as ranges are pinned. What is never pinned is a hole. Of any length, none included.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use pinfold::{Pool, Publish, Region};
+    /// # let pool = Pool::new(Region::memfd(16 << 20)?)?;
+    /// let reservation = pool.reserve(1 << 40).sparse().try_now()?; // of a pool of 16 MiB
+    /// reservation.pin(1 << 30..(1 << 30) + 4096).wait()?.copy_in(0, &[7; 4096])?;
+    /// let file = reservation.publish("/sparse", Publish::New)?;
+    /// assert_eq!((file.len(), file.metadata().allocated), (1 << 40, 4096));
+    /// # Ok(()) }
+    /// ```
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
     /// Waits for space, as [`Allocation::wait`](crate::Allocation::wait) does.
     ///
     /// # Errors
@@ -128,7 +155,7 @@ impl Reserving<'_> {
     }
 
     fn reserve(&self) -> Result<Reservation, SpaceError> {
-        if self.len == 0 || self.len > FILE_BYTES_MAX {
+        if (self.len == 0 && !self.sparse) || self.len > FILE_BYTES_MAX {
             return Err(SpaceError::BadLength(self.len));
         }
         let node = self.pool.new_node(Kind::File(FileBody::default()));
@@ -143,7 +170,9 @@ impl Reserving<'_> {
             map.len = self.len;
             map.position = record.append(&self.pool.region);
         }
-        file.open.set_aside_pinned(&(0..self.len))?;
+        if !self.sparse {
+            file.open.set_aside_pinned(&(0..self.len))?;
+        }
         Ok(Reservation { file, written: Arc::default() })
     }
 }
@@ -155,7 +184,7 @@ impl Reservation {
     }
 
     /// Length in bytes.
-    #[expect(clippy::len_without_is_empty, reason = "a reservation is never empty")]
+    #[expect(clippy::len_without_is_empty, reason = "a reservation is asked how long it is, not whether it is")]
     pub fn len(&self) -> u64 {
         self.file.len()
     }
@@ -165,6 +194,17 @@ impl Reservation {
     pub fn pin(&self, range: Range<u64>) -> Pinning<'_> {
         let recorder = Some(Arc::clone(&self.written));
         Pinning::of(Want { recorder, ..Want::of(&self.file, range, Access::Write) })
+    }
+
+    /// Sets the length in bytes: for what turns out shorter than was thought, or longer. What is cut off is free again; what
+    /// is added is a hole. Does not wait.
+    ///
+    /// # Errors
+    /// [`ChangeError`], above all `EBUSY` while a transfer into what is cut off is in flight. Nothing is changed then.
+    pub fn truncate(&mut self, len: u64) -> Result<(), ChangeError> {
+        self.file.truncate(len).try_now()?;
+        self.written.cut(len);
+        Ok(())
     }
 
     /// Says that a range of bytes was written, where no engine does.
@@ -250,6 +290,9 @@ impl Reservation {
             open.pool.flush_places(places.collect())?;
         }
         let len = pieces.last().map_or(0, Piece::end);
+        if len == 0 {
+            return Ok(());
+        }
         let mark = Entry::Mark { node: open.node.id.0, at: 0, len, written: true };
         let record = open.pool.journal.prepare_one(mark)?;
         let mut map = write(&open.body().map);
@@ -296,6 +339,20 @@ mod tests {
         }
         assert_eq!(written.gaps(0..50), [0..5, 40..50]);
         assert_eq!(written.gaps(7..38), [], "none in what was written");
+    }
+
+    #[test]
+    fn what_is_cut_off_was_never_written() {
+        let written = Written::default();
+        [10..20, 30..40, 50..60].into_iter().for_each(|range| written.add(range));
+        written.cut(35);
+        assert_eq!(written.gaps(0..60), [0..10, 20..30, 35..60]);
+        written.cut(25);
+        assert_eq!(written.gaps(0..60), [0..10, 20..60]);
+        written.cut(20);
+        assert_eq!(written.gaps(0..60), [0..10, 20..60]);
+        written.cut(0);
+        assert_eq!(written.gaps(0..60), vec![Range { start: 0, end: 60 }]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -73,10 +74,11 @@ impl Snapshot {
     /// [`PoolError`]: `NotAPool`, `Version`, `Damaged`, `Cut`, `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PoolError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(PoolError::Io)?;
-        match file.metadata().map_err(PoolError::Io)?.is_dir() {
-            true => Err(PoolError::NotAPool),
-            false => Self::of(file),
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        let kind = std::fs::metadata(path).map_err(PoolError::Io)?.file_type();
+        match kind.is_file() || kind.is_char_device() {
+            true => Self::of(File::open(path).map_err(PoolError::Io)?),
+            false => Err(PoolError::NotAPool),
         }
     }
 

@@ -5,11 +5,14 @@
 //!
 //! Stays true  Z1: what a file held when `sync` was called, bytes, length, layout and names of it, is durable when it returns.
 //!                 Bytes under a write pin are as the device has them.
-//!             Z2: records of a file come before the one of its end: who syncs may have a file in hand that ends meanwhile.
+//!             Z2: nothing is said of a file in the log once that says that it ended: whoever opened the pool would look
+//!                 for a file that is not there.
+//!             Z3: it does not return before another sync that has taken notes of the same bytes has flushed them.
+//! Lock order  `syncing`; a file's `flushing`; none of the journal's with the latter. A map as everywhere.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, TryLockError};
 
 use crate::core::Core;
 use crate::error::JournalError;
@@ -69,6 +72,15 @@ impl Pool {
 impl Core {
     /// See [`Pool::sync`]. False if there was no room in the log.
     pub(crate) fn sync_all(&self, room: Room) -> Result<bool, JournalError> {
+        // Z3. The keeper does not wait: who syncs may wait for the checkpoint that only it can take.
+        let _syncing = match room {
+            Room::Wait => lock(&self.syncing),
+            Room::Try => match self.syncing.try_lock() {
+                Ok(syncing) => syncing,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(true),
+            },
+        };
         let mut dirty = self.take_dirty();
         while let Some(node) = dirty.pop() {
             if !self.sync_node(&node, room)? {
@@ -98,8 +110,8 @@ impl Core {
             && node.take_touched()
             && let Some(record) = self.prepare(room, |draft| draft.add(Entry::Touch { node: node.id.0 }))?
         {
-            let map = write(&body.map);
-            // Nothing is said of a file that has ended (Z2).
+            // Locked, so that it does not end before the record (Z2).
+            let map = read(&body.map);
             if !map.ended {
                 record.append(&self.region);
             }
@@ -112,21 +124,19 @@ impl Core {
             let map = read(&body.map);
             (map.changes.generation(), map.extents.filled())
         };
-        let dirty = lock(&body.dirty).take();
-        let blocks = |piece: &Piece| piece.run.map(|run| self.block.to_bytes(&(run.block..run.end())));
-        let mut places: Vec<Range<u64>> = dirty;
+        // Z3. Nobody waits for room in the log meanwhile.
+        let flushing = lock(&body.flushing);
+        let mut places: Vec<Range<u64>> = lock(&body.dirty).take();
+        let blocks = |piece: &Piece| self.place_of(piece);
         places.extend(filled.iter().filter_map(blocks));
         // ORDER: relaxed; who pins behind our back has been told what a sync is worth to him (Z1).
         if self.pinned_by_others.load(Ordering::Relaxed) {
             places.extend(read(&body.map).extents.pieces_in(0..u64::MAX).iter().filter_map(blocks));
         }
         self.flush_places(places)?;
+        drop(flushing);
         for pieces in filled.chunks(MARKS_MAX) {
-            let marks = self.prepare(room, |draft| {
-                for piece in pieces {
-                    draft.add(Entry::Mark { node: node.id.0, at: piece.at, len: piece.len, written: true });
-                }
-            })?;
+            let marks = self.prepare(room, |draft| draft_marks(draft, node, pieces))?;
             let Some(marks) = marks else { return Ok(Synced::NoRoom) };
             let mut map = write(&body.map);
             if map.ended {
@@ -139,6 +149,26 @@ impl Core {
             map.position = marks.append(&self.region);
         }
         Ok(Synced::Done)
+    }
+
+    /// Makes what was filled in a range of blocks durable, and says so. For who has closed the range: it stands still.
+    pub(crate) fn settle(&self, node: &Node, body: &FileBody, blocks: &Range<u64>) -> Result<(), JournalError> {
+        let is_filled = |piece: &Piece| piece.run.is_some_and(|run| run.state == State::Filled);
+        let mut filled = read(&body.map).extents.pieces_in(blocks.clone());
+        filled.retain(is_filled);
+        self.flush_places(filled.iter().filter_map(|piece| self.place_of(piece)).collect())?;
+        for pieces in filled.chunks(MARKS_MAX) {
+            let marks = self.journal.prepare(|draft| draft_marks(draft, node, pieces))?;
+            let mut map = write(&body.map);
+            map.extents.set_written(pieces);
+            map.position = marks.append(&self.region);
+        }
+        Ok(())
+    }
+
+    /// Where the blocks of a piece lie in the region, in bytes.
+    fn place_of(&self, piece: &Piece) -> Option<Range<u64>> {
+        piece.run.map(|run| self.block.to_bytes(&(run.block..run.end())))
     }
 
     fn prepare(&self, room: Room, write: impl FnOnce(&mut Draft)) -> Result<Option<Prepared<'_>>, JournalError> {
@@ -172,5 +202,12 @@ impl Core {
     /// What blocks are that were filled just now.
     pub(crate) fn filled(&self) -> State {
         if self.journal.flushes() { State::Filled } else { State::Written }
+    }
+}
+
+/// That pieces are written on the medium.
+fn draft_marks(draft: &mut Draft, node: &Node, pieces: &[Piece]) {
+    for piece in pieces {
+        draft.add(Entry::Mark { node: node.id.0, at: piece.at, len: piece.len, written: true });
     }
 }

@@ -62,6 +62,22 @@ impl AsFd for Claim {
     }
 }
 
+/// Who has claimed what `file` leads to, as far as it can be seen from here: not across pid namespaces. Only looks, so
+/// that nobody who claims it at this moment is disturbed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pinfold_region::{Region, holder_of};
+///
+/// let region = Region::memfd(4096)?;
+/// let file = region.file().expect("a memfd is a file");
+/// assert_eq!(holder_of(file).and_then(|holder| holder.pid), Some(std::process::id()));
+/// # Ok(()) }
+/// ```
+pub fn holder_of(file: impl AsFd) -> Option<Holder> {
+    holder(file.as_fd()).map(|pid| Holder { pid: Some(pid) })
+}
+
 /// How often a claim is tried while it is refused and nobody is seen to hold it.
 const TRIES_MAX: u32 = 3;
 

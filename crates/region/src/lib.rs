@@ -67,6 +67,7 @@ mod region;
 
 pub use bytes::SharedBytes;
 pub use cache_lines::CacheLineInstruction;
+pub use claim::holder_of;
 pub use error::{AccessError, AllocateError, FlushError, GrowError, Holder, OpenError};
 pub use flush::{Durability, Persist};
 pub use kind::{HugePageSize, RegionKind};

@@ -58,7 +58,10 @@ fn many_files(scratch: &TempDir, files: usize) -> Result<(), Skipped> {
     let pool = PoolOptions::new().commit_every(None).format(scratch.path().join("pool"), len)?;
     for_each_file(files, |dir, file| match file {
         None => Ok(pool.create_dir(format!("/{dir}"))?),
-        Some(file) => Ok(drop(pool.create(format!("/{dir}/{file}"))?)),
+        Some(file) => {
+            pool.create(format!("/{dir}/{file}"))?;
+            Ok(())
+        }
     })?;
     Ok(pool.close()?)
 }
@@ -85,7 +88,10 @@ fn open_beside_find(setup: &Setup) -> Result<Ratios, Skipped> {
     fs::create_dir(&tree)?;
     for_each_file(files, |dir, file| match file {
         None => Ok(fs::create_dir(tree.join(dir.to_string()))?),
-        Some(file) => Ok(drop(fs::File::create(tree.join(format!("{dir}/{file}")))?)),
+        Some(file) => {
+            fs::File::create(tree.join(format!("{dir}/{file}")))?;
+            Ok(())
+        }
     })?;
     many_files(&scratch, files)?;
     let open = || {

@@ -18,6 +18,14 @@ use super::socket::Socket;
 use super::source::{Piece, Source};
 use crate::status::{CannotRun, Status, doing};
 
+/// What this program is started with as the second process. It stands for no command, and nobody completes it.
+pub(super) const ARGUMENT: &str = "demo-guest";
+
+/// Whether this is the second process.
+pub(crate) fn is_asked_for() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == ARGUMENT)
+}
+
 /// What the second process does. What keeps it from that it tells the owner.
 pub(crate) fn guest() -> Result<Status, CannotRun> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map(Socket::of);

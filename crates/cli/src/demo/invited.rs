@@ -24,7 +24,7 @@ impl Invited {
         let (socket, theirs) = Socket::pair()?;
         let program = std::env::current_exe().map_err(doing("cannot find this program"))?;
         let mut command = Command::new(program);
-        let process = command.arg("demo-guest").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn();
+        let process = command.arg(super::guest::ARGUMENT).stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn();
         Ok(Self { process: process.map_err(doing("cannot start a second process"))?, socket })
     }
 

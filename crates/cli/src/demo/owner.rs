@@ -3,6 +3,7 @@
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use pinfold::{Access, Pool, PoolOptions, Rename, Reservation, live_dir_of};
 use pinfold_dma::UringOptions;
 
@@ -15,12 +16,24 @@ use crate::status::{CannotRun, Status, doing};
 pub(crate) const SYNCED: &str = "/synced";
 /// Its name before: the rename is not synced.
 const BEFORE: &str = "/before";
+/// How many pins it leaves at most: each takes a mark when it is released, and there are only so many.
+const PINS_MAX: usize = 1024;
 /// What it says when the one is there, and when transfers of the other are in flight.
 pub(crate) const SAYS: [&str; 2] = ["synced", "in flight"];
 
 /// Where the locks of its rings lie.
 pub(crate) fn rings(pool: &Path) -> PathBuf {
     live_dir_of(pool).join("rings")
+}
+
+/// The first argument of this process.
+pub(super) const ARGUMENT: &str = "demo-owner";
+
+/// What it is to do, if this is that process.
+pub(crate) fn asked_for() -> Option<cli::DemoOwner> {
+    let mut arguments = std::env::args_os().skip(1);
+    let is_it = arguments.next()? == ARGUMENT;
+    is_it.then(|| cli::DemoOwner::parse_from(std::iter::once(ARGUMENT.into()).chain(arguments)))
 }
 
 /// What the owner does, until it is killed.
@@ -68,7 +81,7 @@ fn start<'d>(
     reservation: &Reservation,
     asked: &cli::DemoOwner,
 ) -> Result<Transfers<'d>, CannotRun> {
-    let pieces = (0..asked.rounds).flat_map(|round| source.pieces(round * SECTOR, 0, asked.load));
+    let pieces = (0..asked.rounds).flat_map(|round| source.pieces(round * SECTOR, 0, asked.load)).take(PINS_MAX);
     let pinned = pieces.map(|piece| {
         let pinned = reservation.pin(piece.to..piece.to + piece.len).wait()?;
         Ok((piece, pinned))

@@ -159,10 +159,4 @@ pub(crate) fn ms(time: Duration) -> String {
 }
 
 /// Bytes as people read them.
-pub(crate) fn bytes(count: u64) -> String {
-    match count {
-        1.. if count.is_multiple_of(1 << 20) => format!("{} MiB", count >> 20),
-        1.. if count.is_multiple_of(1 << 10) => format!("{} KiB", count >> 10),
-        _ => format!("{count} bytes"),
-    }
-}
+pub(crate) use crate::size::in_words as bytes;

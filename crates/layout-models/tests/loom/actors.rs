@@ -6,6 +6,7 @@ use crate::mechanism::busy_extents::CommitId;
 use crate::mechanism::holder::Holder;
 use crate::mechanism::layout_break::Policy;
 use crate::mechanism::pin::{Access, PinSpec};
+use crate::mechanism::space::SpaceWatch;
 use crate::mechanism::until::Until;
 use crate::mechanism::view::Layout;
 use crate::sync::{Arc, as_thread};
@@ -75,8 +76,7 @@ impl World {
     }
 
     /// Waits for space as an allocator does that has none.
-    pub(crate) fn wait_for_space(&self) {
-        let mut watch = self.busy.watch();
+    pub(crate) fn wait_for_space(&self, mut watch: SpaceWatch) {
         while self.reap() == 0 && watch.wait(CommitId::ALL, Until::done()).is_ok() {}
     }
 }

@@ -22,7 +22,7 @@ fn detach_parks_what_a_pin_reaches() {
 }
 
 /// G2: whoever waits for space is woken by the pin that kept it. The break only tried, so nothing was raised for the
-/// pins that are in until the commit did.
+/// pins that are in until the commit did. The watch is older than the break: its fence does not stand for the commit's.
 #[test]
 fn space_waits_for_a_pin() {
     bounded(2).run(|| {
@@ -30,8 +30,9 @@ fn space_waits_for_a_pin() {
         let layout = world.layout(1);
         let pinner = Pinner::new(&world, &layout, 2);
         let thread = start(2, move || pinner.try_transfer(0..1, DEVICE));
+        let watch = world.busy.watch();
         if world.try_replace(&layout, 0, 2, Policy::Detach) {
-            world.wait_for_space();
+            world.wait_for_space(watch);
             assert_eq!(world.busy.stats(), Default::default(), "what is free was given away");
         }
         thread.join().unwrap();

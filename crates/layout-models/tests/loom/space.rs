@@ -10,7 +10,7 @@ use crate::mechanism::layout_break::Policy;
 use crate::mechanism::pin::Pin;
 use crate::mechanism::space::SpaceWatch;
 use crate::mechanism::until::Until;
-use crate::sync::{Arc, AtomicU64, Ordering, as_thread, start};
+use crate::sync::{Arc, AtomicU64, Ordering, as_thread, start, yield_now};
 use crate::world::{SMALL, World};
 
 /// The least that a caller's allocator may be: a number, in no order to anything.
@@ -110,6 +110,27 @@ fn what_is_parked_wakes_who_waits() {
         }
         parking.join().unwrap();
         drop(stays);
+    });
+}
+
+/// G2, V1: the same where somebody else reaps, and the waiter's attempt is no reap.
+#[test]
+fn what_somebody_else_reaps_wakes_who_waits() {
+    bounded(2).run(|| {
+        let world = Arc::new(World::new(SMALL));
+        let layout = world.layout(1);
+        let pinner = Pinner::new(&world, &layout, 2);
+        let pin = parked(&world, &pinner, 0, 2);
+        let free = Free::new();
+        let (world_too, free_too) = (Arc::clone(&world), free.clone());
+        drop(pin);
+        let other = start(3, move || free_too.reap(&world_too));
+        let mut watch = world.busy.watch();
+        while !free.has_some() {
+            wait(&mut watch);
+            yield_now();
+        }
+        other.join().unwrap();
     });
 }
 

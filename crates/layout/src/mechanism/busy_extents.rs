@@ -155,7 +155,7 @@ impl BusyExtents {
     /// taken and not used, or nobody could have seen what they were in. Who waits for space tries again. Costs nothing
     /// to speak of while nobody does.
     pub fn came_free(&self) {
-        self.owner.announce_space();
+        self.owner.came_free();
     }
 
     /// The youngest commit so far. What it and all older ones changed was handed to the caller's journal before this

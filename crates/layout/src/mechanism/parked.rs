@@ -228,7 +228,7 @@ pub(super) fn reached_pieces(parked: &[Parked], reachers: &[Reacher]) -> Reached
 }
 
 /// Cuts `start..end` out of `ranges`: what is left, and what was taken.
-pub(super) fn cut(ranges: Vec<Range<u64>>, start: u64, end: u64) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
+pub(crate) fn cut(ranges: Vec<Range<u64>>, start: u64, end: u64) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     let (mut left, mut taken) = (Vec::new(), Vec::new());
     for range in ranges {
         if range.start >= end || start >= range.end {

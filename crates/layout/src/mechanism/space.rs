@@ -5,8 +5,9 @@
 //! then tries once more, and sleeps only if nothing has changed since he began to watch; whoever gives blocks back says
 //! so, which costs a look at one word while nobody watches.
 //!
-//! Stays true  V1: "watch, fence, try" meets "give back, fence, look who watches": of a waiter and blocks that come free, the
-//!                 waiter sees the blocks, or who gives them back sees the waiter, and wakes him (G2).
+//! Stays true  V1: "watch, fence, try" meets "give back, fence, look who watches", or both take one lock: of a waiter and
+//!                 blocks that come free, the waiter sees the blocks, or who gives them back sees the waiter, and wakes
+//!                 him (G2).
 //!             V2: with `returning` in hand, nothing is on its way from the busy extents to the allocator. So whoever finds
 //!                 under it that nothing is kept, and that nothing has changed since before his attempt, has missed nothing.
 //!             V3: he sleeps on `space` as it was before his attempt, and on the bells, as they were before the scan, of
@@ -108,9 +109,11 @@ enum Durable {
 impl SpaceWatch {
     pub(super) fn new(owner: &Arc<Owner>) -> Self {
         let busy = &owner.busy;
-        // ORDER: the fence pairs with the one in `announce_space` (V1).
+        // ORDER: the fence pairs with the one in `came_free` (V1).
         busy.watching.fetch_add(1, Ordering::Relaxed);
         owner.view.fences.heavy(Site::SpaceWatched);
+        // Who reaps after this sees the watch; what was reaped before it, the caller's attempt finds.
+        drop(lock(&busy.returning));
         Self { owner: Arc::clone(owner), seen: owner.space_word().value(), late: false }
     }
 
@@ -234,13 +237,23 @@ impl std::fmt::Debug for SpaceWatch {
 }
 
 impl Owner {
-    /// Tells who waits for space to try again. What `space` was before, if anybody watches.
-    pub(super) fn announce_space(&self) -> Option<u32> {
-        let fences = self.view.fences;
-        // ORDER: pairs with the fence in `SpaceWatch::new`: either that watch is seen here, or its caller's attempt sees
+    /// Tells who waits for space to try again, after blocks were put back in a way that only the caller knows.
+    pub(super) fn came_free(&self) {
+        // ORDER: pairs with the fence in `SpaceWatch::new`: either that watch is seen below, or its caller's attempt sees
         // what came free before this (V1).
-        fences.light(Site::SpaceGiven);
-        (self.busy.watching.load(Ordering::Relaxed) > 0).then(|| fences.ring(Site::WakeSpace, &self.busy.space) as u32)
+        self.view.fences.light(Site::SpaceGiven);
+        self.announce_space();
+    }
+
+    /// The same after a change of the busy extents: with `returning` in hand, or after the set was locked. What `space`
+    /// was before, if anybody watches.
+    ///
+    /// It needs no fence of its own: who watches takes the same lock before he sleeps. Either he does so later, and sees
+    /// the change, or his watch is seen here.
+    pub(super) fn announce_space(&self) -> Option<u32> {
+        // ORDER: relaxed, as said.
+        let is_watched = self.busy.watching.load(Ordering::Relaxed) > 0;
+        is_watched.then(|| self.view.fences.ring(Site::WakeSpace, &self.busy.space) as u32)
     }
 
     fn space_word(&self) -> WordRef {

@@ -264,6 +264,11 @@ impl Change<'_> {
         self.check_exchange(range, other, &(at..at + (range.end - range.start)))?;
         let (here, there) =
             (block.outward(range), block.floor(at)..block.floor(at) + block.floor(range.end - range.start));
+        // What is filled would leave behind a sync that has been at the file which it comes to, and not yet at this one.
+        if ours.pool.journal.flushes() {
+            ours.pool.settle(&ours.node, ours.body(), &here)?;
+            ours.pool.settle(&theirs.node, theirs.body(), &there)?;
+        }
         let (one, two, len) = (ours.node.id.0, theirs.node.id.0, here.end - here.start);
         let draft = |one_map: &FileMap, two_map: &FileMap, draft: &mut Draft| {
             draft.add(Entry::Take { node: one, at: here.start, len });

@@ -21,6 +21,8 @@ pub(super) enum Plan {
 
 impl Change<'_> {
     pub(super) fn plan(&self) -> Result<Plan, ChangeError> {
+        // A cut zeroes a part of a block before it is on record.
+        self.file.open.pool.journal.check()?;
         let block = self.file.open.pool.block;
         match &self.operation {
             Operation::Truncate { len } => {

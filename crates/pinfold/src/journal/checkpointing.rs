@@ -160,7 +160,7 @@ fn take_chunks(core: &Core, bytes: u64) -> Result<Vec<Fresh<'_>>, JournalError> 
         let more = core.allocator.take_spare(&core.region, missing, Goal::default());
         taken.push(more.map_err(|error| match error {
             SpaceError::Full(space) => JournalError::NoCheckpoint(space),
-            error => JournalError::Failed(error.to_string().into()),
+            error => JournalError::NoMemory(error.to_string().into()),
         })?);
     }
 }

@@ -195,6 +195,12 @@ impl Journal {
         }
     }
 
+    /// Refuses what would change bytes that no record speaks of, once nothing can be changed any more (J6).
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        self.live.as_ref().map_or(Ok(()), |live| live.check())
+    }
+
     /// The pool was closed, in good order.
     pub(crate) fn close(&self) {
         self.live.iter().for_each(|live| drop(live.end_with(JournalError::Closed)));

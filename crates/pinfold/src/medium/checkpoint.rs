@@ -209,6 +209,47 @@ fn checksum(raw: &RawChunk, items: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(head), items)
 }
 
+/// The header of a chunk as it lies there: for who looks at what is damaged.
+pub(crate) struct ChunkClaim {
+    raw: RawChunk,
+}
+
+impl ChunkClaim {
+    /// `None` if the bytes do not begin as a chunk does.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (raw, _) = RawChunk::read_from_prefix(bytes).ok()?;
+        (raw.magic == CHUNK_MAGIC).then_some(Self { raw })
+    }
+
+    /// Why it is not chunk `index`, with so many blocks, of the checkpoint that a superblock names.
+    pub(crate) fn why_not(&self, superblock: &Superblock, index: u64, blocks: u64) -> Option<&'static str> {
+        let raw = &self.raw;
+        match () {
+            () if raw.pool != superblock.pool => Some("is of another pool"),
+            () if raw.position.get() != superblock.replay_from => Some("is of another checkpoint"),
+            () if raw.index.get() != index => Some("is another one"),
+            () if self.bytes() > superblock.block.offset(blocks) - CHUNK_HEADER => Some("says it is longer than it is"),
+            () => None,
+        }
+    }
+
+    /// Whether these are its items.
+    pub(crate) fn holds(&self, items: &[u8]) -> bool {
+        self.raw.checksum.get() == checksum(&self.raw, items)
+    }
+
+    /// Bytes of its items.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.raw.bytes.get()
+    }
+
+    /// Where the next one lies: its first block, and how many. None: this is the last.
+    pub(crate) fn next(&self) -> Option<(u64, u64)> {
+        let next = (self.raw.next_block.get(), self.raw.next_blocks.get());
+        (next.1 > 0).then_some(next)
+    }
+}
+
 /// Why a checkpoint could not be read.
 #[derive(Debug)]
 pub(crate) enum Unreadable {

@@ -213,10 +213,13 @@ impl Image {
                     entries.remove(name);
                 }
             }
-            Entry::Touch { node } => match self.nodes.get_mut(&node) {
-                Some(touched) => touched.modified = record.time,
-                None => self.note_absent(node),
-            },
+            // Of a node that ended, a sync that had it in hand may come to speak of it afterwards.
+            Entry::Touch { node } | Entry::Mark { node, .. } if !self.nodes.contains_key(&node) => {}
+            Entry::Touch { node } => {
+                if let Some(touched) = self.nodes.get_mut(&node) {
+                    touched.modified = record.time;
+                }
+            }
             Entry::Length { node, .. }
             | Entry::Put { node, .. }
             | Entry::Take { node, .. }

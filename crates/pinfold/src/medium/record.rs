@@ -259,6 +259,25 @@ pub(crate) fn length(bytes: &[u8], position: u64, epoch: u64) -> Option<u64> {
     (is_here && sound).then_some(len)
 }
 
+/// What the header of a record says, whether it is one or not: for who looks at what lies where no record should.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Claim {
+    pub(crate) len: u64,
+    pub(crate) position: u64,
+    /// The lower half of it.
+    pub(crate) epoch: u32,
+}
+
+impl Claim {
+    /// `None` if it can be no record's.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (header, _) = RawHeader::ref_from_prefix(bytes).ok()?;
+        let (len, position, epoch) = (u64::from(header.len.get()), header.position.get(), header.epoch.get());
+        let sound = len >= HEADER as u64 && len.is_multiple_of(ALIGN);
+        sound.then_some(Self { len, position, epoch })
+    }
+}
+
 impl<'a> Record<'a> {
     /// Believes the bytes of a whole record whose [`length`] was told, or not (X1).
     pub(crate) fn check(bytes: &'a [u8], pool: &[u8; 16], epoch: u64) -> Option<Self> {

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
-use pinfold_region::Region;
+use pinfold_region::{AccessError, Region, RegionKind};
+use rustix::io::retry_on_intr;
 
 /// Bytes that can be read, from any place, by anyone.
 #[expect(clippy::len_without_is_empty, reason = "a medium is asked how long it is, not whether it is")]
@@ -42,9 +44,24 @@ impl Source for Region {
         if end > Region::len(self) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let refused = |error: pinfold_region::AccessError| io::Error::from_raw_os_error(error.errno());
-        self.bytes(offset..end).and_then(|bytes| bytes.copy_out(0, to)).map_err(refused)
+        let refused = |error: AccessError| io::Error::from_raw_os_error(error.errno());
+        let bytes = self.bytes(offset..end).map_err(refused)?;
+        match self.file().filter(|_| self.kind() != RegionKind::DeviceDax) {
+            // Not through the mapping: there, looking at a hole takes memory, and where there is none it is a `SIGBUS`.
+            Some(file) => read_file(file, offset, to),
+            None => bytes.copy_out(0, to).map_err(refused),
+        }
     }
+}
+
+fn read_file(file: BorrowedFd<'_>, mut offset: u64, mut to: &mut [u8]) -> io::Result<()> {
+    while !to.is_empty() {
+        match retry_on_intr(|| rustix::io::pread(file, &mut *to, offset))? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => (offset, to) = (offset + read as u64, &mut to[read..]),
+        }
+    }
+    Ok(())
 }
 
 impl Source for [u8] {

@@ -58,6 +58,9 @@ pub(crate) struct Raw {
     checksum: U32,
 }
 
+/// Bytes of a superblock.
+pub(crate) const SUPERBLOCK_BYTES: usize = size_of::<Raw>();
+
 const _: () = assert!(size_of::<Raw>() == 136);
 const _: () = assert!(std::mem::offset_of!(Raw, version) == 8);
 const _: () = assert!(std::mem::offset_of!(Raw, checksum) == 132);

@@ -16,6 +16,8 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType,
 };
 
+use super::churn::Churn;
+
 /// The test that is run in the other process.
 pub(crate) const CHILD: &str = "the_other_process";
 const ROLE: &str = "PINFOLD_TEST_CHILD";
@@ -206,6 +208,15 @@ impl Hands {
                 self.reservations.push(reservation);
             }
             "unlink" => pool.unlink(words[1])?,
+            // Changes of all kinds, until it is killed.
+            "churn" => {
+                let (pool, mut churn) = (pool.clone(), Churn::new(number(1)));
+                std::thread::spawn(move || {
+                    loop {
+                        churn.step(&pool);
+                    }
+                });
+            }
             "cut-detached" => pool.open(words[1])?.truncate(number(2)).detach().wait()?,
             other => panic!("what is {other}?"),
         }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod child;
+pub(crate) mod churn;
 pub(crate) mod signals;
 
 use std::future::Future;

@@ -9,5 +9,7 @@ mod crafted;
 mod cuts;
 mod flips;
 mod format;
+mod full_disk;
+mod io_errors;
 mod look;
 mod sample;

@@ -179,3 +179,54 @@ fn what_is_published_is_a_file_like_any_other() {
     pool.unlink("/chunk").unwrap();
     assert_eq!(pool.stats().free, 8 * MIB);
 }
+
+#[test]
+fn a_sparse_reservation_takes_blocks_as_they_are_pinned() {
+    let pool = pool_of(8 * MIB);
+    drop(use_up(&pool, "/old", 0xEE));
+    pool.unlink("/old").unwrap();
+    let whole = pool.stats().free;
+    let reservation = pool.reserve(1 << 40).sparse().try_now().unwrap();
+    assert_eq!(pool.stats().free, whole, "longer than the pool, and no block of it");
+    let pinned = reservation.pin(MIB + 10..MIB + 20).wait().unwrap();
+    let mut seen = [1; 10];
+    pinned.copy_out(0, &mut seen).unwrap();
+    assert_eq!(seen, [0; 10], "what no device has written reads as zeros");
+    pinned.copy_in(0, &[7; 10]).unwrap();
+    drop(pinned);
+    drop(reservation.pin(2 * MIB..2 * MIB + 1).wait().unwrap());
+    let file = reservation.publish("/sparse", Publish::New).unwrap();
+    assert_eq!((file.len(), file.metadata().allocated), (1 << 40, 2 * BLOCK));
+    assert!(is_all(&file, MIB..MIB + 10, 0) && is_all(&file, MIB + 20..MIB + BLOCK, 0), "G10: zeros around it");
+    assert!(is_all(&file, MIB + 10..MIB + 20, 7) && is_all(&file, 2 * MIB..2 * MIB + BLOCK, 0));
+    assert_eq!(file.seek_data(0), Some(MIB));
+}
+
+#[test]
+fn a_sparse_reservation_may_be_empty_and_one_that_finds_no_block_says_so() {
+    let pool = pool_of(MIB);
+    let empty = pool.reserve(0).sparse().try_now().unwrap().publish("/empty", Publish::New).unwrap();
+    assert_eq!((empty.len(), empty.metadata().allocated), (0, 0));
+    assert_eq!(pool.reserve(0).try_now().unwrap_err().errno(), 22, "others are not");
+    let reservation = pool.reserve(2 * MIB).sparse().try_now().unwrap();
+    assert_eq!(reservation.pin(0..2 * MIB).try_now().unwrap_err().errno(), 28);
+}
+
+#[test]
+fn a_reservation_that_turns_out_shorter_is_cut_and_what_was_cut_off_reads_as_zeros() {
+    let pool = pool_of(8 * MIB);
+    drop(use_up(&pool, "/old", 0xEE));
+    pool.unlink("/old").unwrap();
+    let mut reservation = pool.reserve(1 << 40).sparse().try_now().unwrap();
+    let pinned = reservation.pin(0..2 * BLOCK).wait().unwrap();
+    pinned.copy_in(0, &[7; 2 * BLOCK as usize]).unwrap();
+    let busy = reservation.truncate(100).unwrap_err();
+    assert_eq!(busy.errno(), 16, "G1: a transfer is in flight: {busy}");
+    assert_eq!(reservation.len(), 1 << 40);
+    drop(pinned);
+    reservation.truncate(100).unwrap();
+    reservation.truncate(3 * BLOCK).unwrap();
+    let file = reservation.publish("/short", Publish::New).unwrap();
+    assert_eq!((file.len(), file.metadata().allocated), (3 * BLOCK, BLOCK));
+    assert!(is_all(&file, 0..100, 7) && is_all(&file, 100..3 * BLOCK, 0), "G10");
+}

@@ -5,6 +5,7 @@ mod common;
 
 mod killed;
 mod reopened;
+mod while_syncing;
 
 #[test]
 fn the_other_process() {

@@ -24,6 +24,11 @@ fn fill(pool: &Pool) {
     pinned.written(100);
     drop(pinned);
     reservation.publish("/published", Publish::New).unwrap();
+    let mut sparse = pool.reserve(1 << 40).sparse().try_now().unwrap();
+    sparse.pin(8192..12288).wait().unwrap().copy_in(0, &[5; 4096]).unwrap();
+    sparse.truncate(16384).unwrap();
+    sparse.publish("/a/sparse", Publish::New).unwrap();
+    pool.reserve(0).sparse().try_now().unwrap().publish("/a/empty", Publish::New).unwrap();
     pool.create("/gone").unwrap().write_at(0, &[1; 4096]).unwrap();
     pool.unlink("/gone").unwrap();
 }
@@ -40,6 +45,9 @@ fn check(pool: &Pool) {
     assert!(set_aside.extents().iter().all(|extent| !extent.written));
     let published = contents(pool, "/published");
     assert_eq!((&published[..100], &published[100..]), (&[9; 100][..], &[0; 3 * 4096 - 100][..]));
+    assert_eq!(contents(pool, "/a/sparse"), [[0; 4096], [0; 4096], [5; 4096], [0; 4096]].concat());
+    assert_eq!(pool.metadata("/a/sparse").unwrap().allocated, 4096);
+    assert_eq!(pool.metadata("/a/empty").unwrap().len, 0);
     let names = pool.read_dir("/").unwrap().into_iter().map(|entry| entry.name);
     assert_eq!(names.filter(|name| name != "rounds").count(), 4);
     assert!(pool.open("/gone").is_err());

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process;
 
-use pinfold_region::{AccessError, Holder, OpenError, Region, RegionKind};
+use pinfold_region::{AccessError, Holder, OpenError, Region, RegionKind, holder_of};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
@@ -57,7 +57,9 @@ pub(crate) fn dropping_the_region_ends_the_claim(_way: Way, Fixture { region, ..
     match region.file() {
         Some(file) => {
             let shared = file.try_clone_to_owned().unwrap();
+            assert_eq!(holder_of(&shared), Some(Holder { pid: Some(process::id()) }));
             drop(region);
+            assert_eq!(holder_of(&shared), None);
             // That the descriptor is still shared does not matter.
             Region::adopt_fd(shared, LEN).unwrap();
         }
@@ -95,6 +97,7 @@ fn owned_elsewhere(fixture: Fixture, task: Task) {
     assert_eq!(owner.answer(), "opened");
     let refused = Region::open(&path).expect_err("there were two owners");
     assert_eq!(refused.holder(), Some(Holder { pid: Some(owner.pid()) }), "{refused}");
+    assert_eq!(holder_of(&shared), Some(Holder { pid: Some(owner.pid()) }), "who only looks is told too");
     owner.kill();
     Region::open(&path).unwrap();
 }

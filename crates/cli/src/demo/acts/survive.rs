@@ -9,7 +9,7 @@ use pinfold::{File, OperatorDecision, Pool, PoolOptions, Until};
 use pinfold_dma::RingLock;
 
 use super::super::expect::{Bytes, compare, write};
-use super::super::owner::{SAYS, SYNCED, rings};
+use super::super::owner::{ARGUMENT, SAYS, SYNCED, rings};
 use super::super::stage::Stage;
 use super::super::story::{Act, Lasts, bytes};
 use super::kill::{GONE_AFTER, TAKES, rounds, scratch};
@@ -131,7 +131,7 @@ impl Owner {
         let program = std::env::current_exe().map_err(doing("cannot find this program"))?;
         let takes = stage.load_takes.mul_f64(load as f64 / stage.load as f64);
         let mut command = Command::new(program);
-        command.arg("demo-owner").arg(pool).arg(&stage.source.path).arg(load.to_string());
+        command.arg(ARGUMENT).arg(pool).arg(&stage.source.path).arg(load.to_string());
         command.arg(rounds(TAKES, takes).to_string());
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = started.map_err(doing("cannot start a second process"))?;

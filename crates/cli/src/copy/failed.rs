@@ -1,0 +1,52 @@
+//! Why one file was not copied.
+
+use std::io;
+
+use pinfold::{ChangeError, NameError, PinError, SpaceError, Unpublished};
+use pinfold_control::Refusal;
+use pinfold_dma::SubmitError;
+use rustix::io::Errno;
+
+/// Why, for people, and whether the others will fare no better.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) why: String,
+    /// No space is left, or the medium takes nothing any more.
+    pub(super) ends_all: bool,
+}
+
+impl Failed {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), ends_all: false }
+    }
+
+    fn with(errno: i32, why: String) -> Self {
+        let ends_all = [Errno::NOSPC, Errno::IO, Errno::DQUOT].iter().any(|error| error.raw_os_error() == errno);
+        Self { why, ends_all }
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::with(error.raw_os_error().unwrap_or(0), error.to_string())
+    }
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::with(refusal.errno, refusal.message)
+    }
+}
+
+/// Errors of the library that say what they are about, and have a number.
+macro_rules! fails {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failed {
+            fn from(error: $error) -> Self {
+                Self::with(error.errno(), error.to_string())
+            }
+        })*
+    };
+}
+
+fails!(ChangeError, NameError, PinError, SpaceError, SubmitError, Unpublished);

@@ -220,6 +220,8 @@ fn g2_nobody_is_told_of_no_space_while_somebody_has_it_in_hand() {
         let (go_on, told) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let go_on = go_on;
+            let mut watch = allocator.busy.watch();
+            assert_eq!(*allocator.free.lock().unwrap(), 0);
             let reaping = scope.spawn(move || {
                 allocator.busy.reap(CommitId::ALL, |free: Vec<FreeExtent>| {
                     send.send(free.len()).unwrap();
@@ -228,9 +230,7 @@ fn g2_nobody_is_told_of_no_space_while_somebody_has_it_in_hand() {
                 });
             });
             assert_eq!(in_hand.recv().unwrap(), 1);
-            let waiting = asleep(scope, || {
-                let mut watch = allocator.busy.watch();
-                assert_eq!(*allocator.free.lock().unwrap(), 0);
+            let waiting = asleep(scope, move || {
                 let waited = if form == 0 {
                     watch.wait(CommitId::ALL, Until::done())
                 } else {

@@ -1,6 +1,8 @@
 //! Which blocks of a file hold bytes that are not durable, in a pool whose memory has to be flushed.
 //!
-//! Stays true  Y1: bytes are noted after they were written: who takes the notes flushes what they speak of.
+//! Stays true  Y1: bytes are noted after they were written, and after the file's map has their blocks. Who takes the notes
+//!                 and then looks at the map finds both: he flushes what they speak of, and marks what was filled.
+//! Lock order  a map, then the notes, then the list.
 //! Who may     anybody; each under the set's lock. A pool without a medium, or on memory that is as durable as it can be,
 //!             notes nothing.
 

@@ -91,22 +91,18 @@ impl OpenFile {
             marked.for_each(|piece| draft.add(Entry::Mark { node, at: piece.at, len: piece.len, written }));
         });
         let record = record.map_err(|error| NoBlocks(self.node.id, error.into()))?;
-        self.note_new(&taken, &set_aside);
+        let new: SmallVec<[Run; 1]> = new_runs(&taken, &set_aside).collect();
         let mut map = write(&self.body().map);
         taken.into_iter().for_each(|taken| taken.put_into(&mut map, state));
         set_aside.iter().for_each(|piece| drop(map.extents.set_state(piece, state)));
         if let Some(position) = record.append_some(&self.pool.region) {
             map.position = position;
         }
-        Ok(there)
-    }
-
-    /// What was filled is not durable.
-    fn note_new(&self, taken: &[TakenFor<'_>], set_aside: &[Piece]) {
-        let in_holes = taken.iter().flat_map(TakenFor::new_blocks).map(|(_, run)| run);
-        for run in in_holes.chain(set_aside.iter().filter_map(|piece| piece.run)) {
+        // Not durable. Noted when the map has it, and not before (Y1).
+        for run in new {
             self.pool.note_dirty(&self.node, self.pool.block.to_bytes(&(run.block..run.end())));
         }
+        Ok(there)
     }
 
     /// The pieces of a range that hold bytes, and those that do not.
@@ -123,6 +119,12 @@ impl OpenFile {
         let taken = self.pool.take_each(&wants)?;
         Ok(holes.iter().zip(taken).map(|(hole, fresh)| TakenFor { at: hole.at, fresh }).collect())
     }
+}
+
+/// The runs in the pool that are filled with a file's first bytes.
+fn new_runs(taken: &[TakenFor<'_>], set_aside: &[Piece]) -> impl Iterator<Item = Run> {
+    let in_holes = taken.iter().flat_map(TakenFor::new_blocks).map(|(_, run)| run);
+    in_holes.chain(set_aside.iter().filter_map(|piece| piece.run))
 }
 
 /// There were no blocks for a file.

@@ -120,13 +120,14 @@ impl Core {
     }
 
     fn sync_body(&self, node: &Arc<Node>, body: &FileBody, room: Room) -> Result<Synced, JournalError> {
+        // Z3. Nobody waits for room in the log meanwhile.
+        let flushing = lock(&body.flushing);
+        // Before the look at the map, so that what is noted has its place there (Y1).
+        let mut places: Vec<Range<u64>> = lock(&body.dirty).take();
         let (generation, filled) = {
             let map = read(&body.map);
             (map.changes.generation(), map.extents.filled())
         };
-        // Z3. Nobody waits for room in the log meanwhile.
-        let flushing = lock(&body.flushing);
-        let mut places: Vec<Range<u64>> = lock(&body.dirty).take();
         let blocks = |piece: &Piece| self.place_of(piece);
         places.extend(filled.iter().filter_map(blocks));
         // ORDER: relaxed; who pins behind our back has been told what a sync is worth to him (Z1).

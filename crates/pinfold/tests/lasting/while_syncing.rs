@@ -1,6 +1,7 @@
 //! What happens to a file while it is synced: the medium calls back in the middle of the flush.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -136,4 +137,26 @@ fn g9_bytes_that_move_to_another_file_while_the_pool_is_synced_are_synced() {
     let after = killed(&pool);
     assert_eq!(crate::contents(&after, "/one"), [2; 4096]);
     assert_eq!(crate::contents(&after, "/two"), [1; 4096]);
+}
+
+#[test]
+fn g9_a_first_write_beside_a_sync_is_not_lost_to_the_next_sync() {
+    const FILES: usize = 1000;
+    let (pool, _door) = pool();
+    let names: Vec<_> = (0..FILES).map(|i| format!("/{i}")).collect();
+    let files: Vec<_> = names.iter().map(|name| pool.create(name).unwrap()).collect();
+    let (written, is_written) = (AtomicBool::new(false), |flag: &AtomicBool| flag.load(Ordering::Acquire));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_written(&written) {
+                pool.sync().unwrap();
+            }
+        });
+        files.iter().for_each(|file| file.write_at(0, &[7; 4096]).unwrap());
+        written.store(true, Ordering::Release);
+    });
+    pool.sync().unwrap();
+    let after = killed(&pool);
+    let lost = names.iter().filter(|name| crate::contents(&after, name) != [7; 4096]);
+    assert_eq!(lost.collect::<Vec<_>>(), Vec::<&String>::new());
 }

@@ -32,7 +32,7 @@ use crate::mechanism::header::{
 };
 use crate::mechanism::marks::{NEVER_USED, PinKey, VOID};
 use crate::mechanism::owner::{HOLDER_FREE, HOLDER_LINKED, Member};
-use crate::mechanism::parked_records::ParkedRecord;
+use crate::mechanism::parked_records::{ParkedRecord, whole_ones};
 use crate::mechanism::segment::{Flags, Reading, Segment, SlotUse};
 use crate::mechanism::words::{Record, Words};
 use crate::memory::{MapAs, Mapping, file_bytes};
@@ -265,7 +265,7 @@ impl FoundHeader {
             parked.extend(record);
             Ok(true)
         })?;
-        Ok(parked)
+        Ok(whole_ones(parked))
     }
 
     /// The pins that it says are void.

@@ -570,6 +570,10 @@ fn g8_owners_killed_at_any_moment_leave_an_area_that_opens() {
             let mut blocks: Vec<_> =
                 area.busy_extents().inherited().into_iter().map(|e| (e.block, e.block + e.len())).collect();
             blocks.sort();
+            assert!(
+                blocks.is_sorted_by(|one, next| one.1 <= next.0),
+                "round {rounds}: each block is parked once: {blocks:?}"
+            );
             area.release(&DeviceIsQuiet).unwrap();
             let mut given: Vec<_> = freed(&area).into_iter().map(|e| (e.block, e.block + e.len())).collect();
             given.sort();

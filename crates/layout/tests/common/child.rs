@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -143,10 +144,11 @@ impl Child {
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }
 
-    /// `kill -9`, and waits until it is dead.
+    /// `kill -9`, and waits until it is dead. It must have lived until then.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        let ended = self.process.wait().unwrap();
+        assert_eq!(ended.signal(), Some(9), "it ended by itself");
     }
 
     /// Waits until it ends by itself, and how.

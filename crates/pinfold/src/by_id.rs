@@ -21,5 +21,8 @@ impl Hasher for IdHasher {
     }
 }
 
+/// Makes hashers of ids.
+pub(crate) type ByIdHasher = BuildHasherDefault<IdHasher>;
+
 /// A map by ids.
-pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
+pub(crate) type ById<T> = HashMap<u64, T, ByIdHasher>;

@@ -10,9 +10,11 @@ use pinfold_region::Region;
 
 use crate::allocator::Allocator;
 use crate::by_id::ById;
+use crate::cold::Cold;
 use crate::error::JournalError;
 use crate::journal::Journal;
 use crate::lock::lock;
+use crate::names::warm;
 use crate::node::{FileId, Kind, Node};
 use crate::units::BlockSize;
 
@@ -21,7 +23,7 @@ pub(crate) struct Core {
     pub(crate) block: BlockSize,
     pub(crate) journal: Journal,
     pub(crate) allocator: Allocator,
-    pub(crate) nodes: Nodes,
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) last_id: AtomicU64,
     /// Files with bytes that are not durable, in a pool whose memory has to be flushed.
     pub(crate) to_sync: Mutex<Vec<Weak<Node>>>,
@@ -60,6 +62,8 @@ impl Core {
 /// Finds nodes by their ids.
 pub(crate) struct Nodes {
     shards: [Mutex<ById<Weak<Node>>>; SHARDS],
+    /// Those that are not in the table yet.
+    cold: Option<Cold>,
 }
 
 /// In how many parts the table lies, each with a lock of its own.
@@ -67,11 +71,21 @@ const SHARDS: usize = 64;
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), cold: None }
     }
 }
 
 impl Nodes {
+    /// A table of a pool that is being opened.
+    pub(crate) fn with_cold(cold: Cold) -> Self {
+        Self { cold: Some(cold), ..Self::default() }
+    }
+
+    /// The nodes that are not in the table yet, if there ever were any.
+    pub(crate) fn cold(&self) -> Option<&Cold> {
+        self.cold.as_ref()
+    }
+
     fn shard(&self, id: FileId) -> &Mutex<ById<Weak<Node>>> {
         &self.shards[(id.0 % SHARDS as u64) as usize]
     }
@@ -84,17 +98,28 @@ impl Nodes {
         lock(self.shard(id)).remove(&id.0);
     }
 
-    pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
+    /// A node that is in the table.
+    pub(crate) fn known(&self, id: FileId) -> Option<Arc<Node>> {
         lock(self.shard(id)).get(&id.0)?.upgrade()
     }
 
-    /// Every node there is, in no order, in parts.
+    /// With no directory locked: a cold node is warmed, with all that lies beside it.
+    pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
+        self.known(id).or_else(|| {
+            self.cold.as_ref()?.warm(id);
+            self.known(id)
+        })
+    }
+
+    /// Every node that is in the table, in no order, in parts.
     pub(crate) fn by_shard(&self) -> impl Iterator<Item = Vec<Arc<Node>>> {
         self.shards.iter().map(|shard| lock(shard).values().filter_map(Weak::upgrade).collect())
     }
 
-    /// Every node there is, in no order.
+    /// Every node there is, in no order. Then none is cold. With no directory locked.
     pub(crate) fn all(&self) -> Vec<Arc<Node>> {
+        let directories = self.cold.iter().flat_map(Cold::directories);
+        directories.for_each(|directory| warm(&directory));
         self.by_shard().flatten().collect()
     }
 }

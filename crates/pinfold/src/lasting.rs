@@ -28,7 +28,10 @@ use crate::error::{JournalError, PoolError};
 use crate::file::evict;
 use crate::journal::{Journal, Keeper, spare};
 use crate::lock::lock;
+use crate::medium::checkpoint::Stream;
 use crate::medium::image::{Image, NoImage};
+use crate::medium::log::is_empty;
+use crate::medium::skim::Skimmed;
 use crate::medium::superblock::{LOG_START, NoSuperblock, POOL_BYTES_MAX, POOL_BYTES_MIN, SUPERBLOCKS, Superblock};
 use crate::pool::{Pool, PoolOptions, Shared};
 use crate::sync::Room;
@@ -140,10 +143,10 @@ impl PoolOptions {
     /// # Errors
     /// As there.
     pub fn open_region(self, region: Region, live_dir: Option<&Path>) -> Result<Pool, PoolError> {
-        let (superblock, image) = Superblock::read_with_image(&region)?;
+        let superblock = Superblock::read(&region).map_err(NoImage::Superblock)?;
+        let found = Found::read(&region, &superblock)?;
         let area = self.open_area(&superblock, live_dir)?;
-        let pool = self.begin(region, superblock, image, area)?;
-        Ok(pool)
+        self.begin(region, superblock, found, area)
     }
 
     /// Where the layout area of a pool is.
@@ -186,16 +189,23 @@ impl PoolOptions {
         }
     }
 
-    fn begin(self, region: Region, superblock: Superblock, image: Image, area: Area) -> Result<Pool, PoolError> {
+    fn begin(self, region: Region, superblock: Superblock, found: Found, area: Area) -> Result<Pool, PoolError> {
         let durable_commit = Arc::new(AtomicU64::new(0));
         let (block, blocks) = (superblock.block, superblock.blocks());
-        let end = image.end;
-        let chunks = image.chunks.iter().map(|(first, len)| *first..first + len).collect();
-        let spare = spare(&superblock).max(spare_of(&superblock, image.checkpoint_bytes, end));
+        let found = match !area.pins().is_empty() || !area.busy_extents().inherited().is_empty() {
+            true => found.into_image(&region, &superblock)?,
+            false => found,
+        };
+        let (end, chunks, checkpoint_bytes) = found.on_medium(&superblock);
+        let chunks = chunks.iter().map(|(first, len)| *first..first + len).collect();
+        let spare = spare(&superblock).max(spare_of(&superblock, checkpoint_bytes, end));
         let pool_id = superblock.pool;
         let opened =
             Superblock { epoch: superblock.epoch + 1, boot: this_boot(), area_needed: true, ..superblock.clone() };
-        let built = Built::from(image, &superblock, &area.busy_extents())?;
+        let built = match found {
+            Found::Image(image) => Built::from(image, &superblock, &area.busy_extents())?,
+            Found::Skimmed(skimmed) => Built::cold(skimmed, &superblock)?,
+        };
         let allocator = Allocator::new(
             &region,
             block,
@@ -351,6 +361,45 @@ impl Drop for Shared {
             let _ = self.close();
         }
         drop(keeper);
+    }
+}
+
+/// What a medium says, checked.
+enum Found {
+    /// There was nothing to replay.
+    Skimmed(Skimmed),
+    Image(Image),
+}
+
+impl Found {
+    fn read(region: &Region, superblock: &Superblock) -> Result<Self, NoImage> {
+        let stream = Stream::read(region, superblock)?;
+        let stream = match is_empty(region, superblock)? {
+            true => match Skimmed::of(stream, superblock) {
+                Ok(skimmed) => return Ok(Self::Skimmed(skimmed)),
+                Err(stream) => stream,
+            },
+            false => stream,
+        };
+        Image::of(stream, region, superblock).map(Self::Image)
+    }
+
+    /// The whole of it: where devices may reach files, these are looked at now.
+    fn into_image(self, region: &Region, superblock: &Superblock) -> Result<Self, NoImage> {
+        match self {
+            Self::Skimmed(skimmed) => Image::of(skimmed.stream, region, superblock).map(Self::Image),
+            image @ Self::Image(_) => Ok(image),
+        }
+    }
+
+    /// Where the log ends; where the checkpoint lies, and how long it is.
+    fn on_medium(&self, superblock: &Superblock) -> (u64, &[(u64, u64)], u64) {
+        match self {
+            Self::Skimmed(Skimmed { stream, .. }) => {
+                (superblock.replay_from, &stream.chunks, stream.items.len() as u64)
+            }
+            Self::Image(image) => (image.end, &image.chunks, image.checkpoint_bytes),
+        }
     }
 }
 

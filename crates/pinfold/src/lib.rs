@@ -54,6 +54,7 @@ mod allocator;
 mod by_id;
 mod change;
 mod changes;
+mod cold;
 mod copy;
 mod core;
 mod dirty;

@@ -18,7 +18,7 @@ use pinfold_layout::{Area, AreaOptions, Holder, OperatorDecision, PinInfo, Quies
 use pinfold_region::{Region, RegionKind};
 
 use crate::allocator::{Allocator, Fresh};
-use crate::core::{Core, Nodes};
+use crate::core::Core;
 use crate::error::{NoSpace, PoolError, SpaceError};
 use crate::file::evict;
 use crate::journal::{Journal, Keeper};
@@ -133,7 +133,7 @@ impl PoolOptions {
             block,
             journal: Journal::default(),
             allocator: Allocator::new(&region, block, blocks, once(0..blocks), area.busy_extents(), durable_commit),
-            nodes: Nodes::default(),
+            nodes: Arc::default(),
             last_id: AtomicU64::new(ROOT.0),
             to_sync: Mutex::default(),
             syncing: Mutex::default(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pinfold_layout::{BreakInfo, PinInfo};
 
+use crate::cold::Cold;
 use crate::lock::read;
 use crate::node::{FileId, Node};
 use crate::pool::{Pool, Shared, path_of};
@@ -103,9 +104,10 @@ impl Pool {
         shared.allocator.reap();
         let busy = shared.allocator.busy().stats();
         let (free, longest) = shared.allocator.free();
-        let nodes = shared.nodes.all();
-        let in_files: u64 =
-            nodes.iter().filter_map(|node| node.file()).map(|body| read(&body.map).extents.blocks()).sum();
+        let (cold, in_cold) = shared.nodes.cold().map_or((0, 0), Cold::count);
+        let nodes: Vec<_> = shared.nodes.by_shard().flatten().collect();
+        let in_warm = nodes.iter().filter_map(|node| node.file()).map(|body| read(&body.map).extents.blocks());
+        let in_files: u64 = in_cold + in_warm.sum::<u64>();
         let bytes = |blocks: u64| shared.block.offset(blocks);
         Stats {
             block_size: shared.block.bytes(),
@@ -116,7 +118,7 @@ impl Pool {
             parked: bytes(busy.pinned),
             quarantined: bytes(busy.quarantined),
             not_durable: bytes(busy.not_durable + shared.allocator.freed()),
-            nodes: nodes.len() as u64,
+            nodes: cold + nodes.len() as u64,
             pins: shared.area.pins().len() as u64,
         }
     }

@@ -28,7 +28,8 @@ pub(super) const ROW_10: [Comparison; 1] = [Comparison {
     beside: "`find` over that tree on tmpfs",
     goal: Some(0.3),
     compared: "a pool on tmpfs, closed in good order, 1,000 files in each directory; the command `find`, warm. Both from \
-               start to end, the pool's claim and layout area included.",
+               start to end, the pool's claim and layout area included. All of the checkpoint is checked; files are built \
+               when their directory is first looked into.",
     ratios: open_beside_find,
 }];
 

@@ -1,6 +1,7 @@
 //! From what a medium says to what is in memory: nodes, names, and which blocks are free.
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -8,17 +9,19 @@ use std::sync::{Arc, RwLock};
 use pinfold_layout::{BusyExtents, Extent};
 
 use crate::by_id::ById;
+use crate::cold::{Cold, ColdNames};
 use crate::core::Nodes;
 use crate::error::PoolError;
 use crate::lock::lock;
 use crate::medium::image::{FileImage, Image, KindImage, NodeImage, ROOT};
+use crate::medium::skim::{Skimmed, SkimmedDirectory};
 use crate::medium::superblock::Superblock;
-use crate::names::Directory;
+use crate::names::{Directory, warm};
 use crate::node::{FileBody, FileId, FileMap, Kind, Name, Node};
 
 /// A pool that is about to be opened.
 pub(super) struct Built {
-    pub(super) nodes: Nodes,
+    pub(super) nodes: Arc<Nodes>,
     pub(super) root: Arc<Node>,
     pub(super) last_node: u64,
     /// Nodes without a name: they end as soon as the pool is open.
@@ -40,6 +43,11 @@ impl Built {
             }
         }
         used.sort_unstable_by_key(|run| run.start);
+        used.dedup_by(|next, run| {
+            let goes_on = run.end == next.start;
+            run.end = if goes_on { next.end } else { run.end };
+            goes_on
+        });
         let parked = parked(&image, &used, superblock.blocks(), busy)?;
         let last_node = image.last_node;
         let (nodes, names) = build_nodes(image.nodes);
@@ -51,7 +59,39 @@ impl Built {
         let orphans = nodes.values().filter(is_orphan).cloned().collect();
         let table = Nodes::default();
         nodes.values().for_each(|node| table.add(node));
-        Ok(Self { nodes: table, root, last_node, orphans, used, parked })
+        Ok(Self { nodes: Arc::new(table), root, last_node, orphans, used, parked })
+    }
+
+    /// Builds the directories of a pool that nobody reaches, and leaves all else cold.
+    pub(super) fn cold(skimmed: Skimmed, superblock: &Superblock) -> Result<Self, PoolError> {
+        let Skimmed { stream, places, directories, used, leaves, blocks, last_node } = skimmed;
+        let table = Arc::new(Nodes::with_cold(Cold::new(stream.items, places, leaves, blocks)));
+        let build = |directory: &mut SkimmedDirectory| {
+            let names = std::mem::take(&mut directory.names);
+            let names = ColdNames { nodes: Arc::clone(&table), names, directories: Vec::new() };
+            let node =
+                Node::restored(FileId(directory.node), Kind::Directory(Directory::cold(names)), directory.modified);
+            node.add_first_link();
+            table.add(&node);
+            node
+        };
+        let mut directories = directories;
+        let nodes: Vec<Arc<Node>> = directories.iter_mut().map(build).collect();
+        let Some(cold) = table.cold() else { unreachable!("it was made with it") };
+        cold.set_directories(&nodes);
+        for (directory, node) in directories.iter().zip(&nodes) {
+            let Some((above, name)) = &directory.name else { continue };
+            let parent = &nodes[*above as usize];
+            let name = Name { parent: Arc::downgrade(parent), name: cold.bytes(name).into() };
+            *lock(&node.name) = Some(name);
+            parent.directory().into_iter().for_each(|parent| parent.add_to_cold(node));
+        }
+        let shares = directories.iter().zip(&nodes).filter(|(directory, _)| directory.shares);
+        shares.for_each(|(_, node)| warm(node));
+        let root = table.known(FileId(ROOT)).ok_or_else(|| PoolError::Damaged("it has no root directory".into()))?;
+        let last_node = last_node.max(superblock.last_node);
+        let used = once(0..superblock.first_block()).chain(used).collect();
+        Ok(Self { nodes: table, root, last_node, orphans: Vec::new(), used, parked: Vec::new() })
     }
 
     /// Devices may reach what this file is made of.

@@ -45,15 +45,15 @@ const CHUNK_MAGIC: [u8; 8] = *b"pf chunk";
 /// Bytes of a chunk's header.
 pub(crate) const CHUNK_HEADER: u64 = size_of::<RawChunk>() as u64;
 
-/// What a checkpoint says of one thing.
+/// What a checkpoint says of one thing; of a file's extents, what its reader makes of them.
 #[derive(Debug)]
-pub(crate) enum Item<'a> {
+pub(crate) enum Item<'a, E = ExtentMap> {
     File {
         node: u64,
         modified: u64,
         len: u64,
         position: u64,
-        extents: ExtentMap,
+        extents: E,
     },
     Directory {
         node: u64,
@@ -72,7 +72,7 @@ pub(crate) enum Item<'a> {
 }
 
 /// Names of a directory, still to be read.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
     count: usize,
     bytes: &'a [u8],
@@ -123,10 +123,25 @@ pub(crate) fn write_names<'n>(to: &mut Writer, dir: u64, names: impl ExactSizeIt
 
 impl<'a> Item<'a> {
     pub(crate) fn read(from: &mut Reader<'a>) -> Decoded<Self> {
+        Item::read_with(from, |from| {
+            let mut runs = Vec::new();
+            read_extents(from, |at, run| runs.push((at, run)))?;
+            Ok(ExtentMap::from_runs(runs))
+        })
+    }
+}
+
+impl<'a, E> Item<'a, E> {
+    /// As [`Item::read`], with another reader of extents: [`read_extents`] has to be called by it.
+    #[inline]
+    pub(crate) fn read_with(
+        from: &mut Reader<'a>,
+        extents: impl FnOnce(&mut Reader<'a>) -> Decoded<E>,
+    ) -> Decoded<Self> {
         match from.byte()? {
             FILE => {
                 let (node, modified, len, position) = (from.number()?, from.number()?, from.number()?, from.number()?);
-                Ok(Self::File { node, modified, len, position, extents: read_extents(from)? })
+                Ok(Self::File { node, modified, len, position, extents: extents(from)? })
             }
             DIRECTORY => Ok(Self::Directory { node: from.number()?, modified: from.number()? }),
             SYMLINK => Ok(Self::Symlink { node: from.number()?, modified: from.number()?, target: from.text()? }),
@@ -141,10 +156,11 @@ impl<'a> Item<'a> {
     }
 }
 
-fn read_extents(from: &mut Reader<'_>) -> Decoded<ExtentMap> {
+/// Takes a file's extents, in order, each with its first file block. The file block after the last.
+#[inline]
+pub(crate) fn read_extents(from: &mut Reader<'_>, mut take: impl FnMut(u64, Run)) -> Decoded<u64> {
     let count = from.count(3)?;
     let mut at = 0u64;
-    let mut runs = Vec::with_capacity(count);
     for _ in 0..count {
         let (skip, block, len) = (from.number()?, from.number()?, from.number()?);
         let state = if len & 1 == 1 { State::Written } else { State::SetAside };
@@ -155,9 +171,9 @@ fn read_extents(from: &mut Reader<'_>) -> Decoded<ExtentMap> {
         if len == 0 || end.is_none() {
             return Err(Garbled("an extent without blocks"));
         }
-        runs.push((start, Run { block, len, state }));
+        take(start, Run { block, len, state });
     }
-    Ok(ExtentMap::from_runs(runs))
+    Ok(at)
 }
 
 impl<'a> Iterator for Names<'a> {

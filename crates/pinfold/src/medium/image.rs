@@ -112,9 +112,17 @@ fn damaged<T>(why: String) -> Result<T, NoImage> {
 }
 
 impl Image {
-    /// Reads the whole of it.
+    /// Reads the whole of it, and checks it.
     pub(crate) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, NoImage> {
-        let stream = Stream::read(source, superblock)?;
+        Self::of(Stream::read(source, superblock)?, source, superblock)
+    }
+
+    /// What a checkpoint and the log say, checked.
+    pub(crate) fn of(
+        stream: Stream,
+        source: &(impl Source + ?Sized),
+        superblock: &Superblock,
+    ) -> Result<Self, NoImage> {
         let mut image = Self { last_node: superblock.last_node.max(ROOT), ..Self::default() };
         image.checkpoint_bytes = stream.items.len() as u64;
         // A node takes a dozen bytes as a rule.
@@ -129,6 +137,7 @@ impl Image {
         if let Some(node) = image.absent.iter().next() {
             return damaged(format!("the log speaks of node {node}, which is not there"));
         }
+        image.check(superblock)?;
         Ok(image)
     }
 
@@ -277,7 +286,7 @@ impl Image {
     }
 
     /// I1, I2 and I3, and that all numbers are possible.
-    pub(crate) fn check(&self, superblock: &Superblock) -> Result<(), NoImage> {
+    fn check(&self, superblock: &Superblock) -> Result<(), NoImage> {
         let mut used: Vec<(u64, u64, u64)> = self.chunks.iter().map(|(block, len)| (*block, block + len, 0)).collect();
         let mut lies_in = ById::default();
         for (id, node) in &self.nodes {
@@ -427,7 +436,6 @@ impl Superblock {
     pub(crate) fn read_with_image(source: &(impl Source + ?Sized)) -> Result<(Self, Image), NoImage> {
         let superblock = Self::read(source).map_err(NoImage::Superblock)?;
         let image = Image::read(source, &superblock)?;
-        image.check(&superblock)?;
         Ok((superblock, image))
     }
 }

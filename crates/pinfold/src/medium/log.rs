@@ -66,6 +66,29 @@ pub(crate) fn reached_behind(
     Ok(None)
 }
 
+/// Whether there is nothing to replay, and nothing is amiss.
+pub(crate) fn is_empty(source: &(impl Source + ?Sized), superblock: &Superblock) -> io::Result<bool> {
+    let from = superblock.replay_from;
+    let end = replay(source, superblock, from, |_| Err(Found::Record));
+    match end {
+        Err(Found::Record) => Ok(false),
+        Err(Found::Failure(error)) => Err(error),
+        Ok(end) => Ok(reached_behind(source, superblock, end)?.is_none()),
+    }
+}
+
+/// What ends a look for the first record.
+enum Found {
+    Record,
+    Failure(io::Error),
+}
+
+impl From<io::Error> for Found {
+    fn from(error: io::Error) -> Self {
+        Self::Failure(error)
+    }
+}
+
 /// Up to where the log was durable, as the mark has it.
 fn marked(source: &(impl Source + ?Sized), superblock: &Superblock) -> io::Result<Option<u64>> {
     let mut bytes = [0; HEADER];

@@ -22,5 +22,6 @@ pub(crate) mod codec;
 pub(crate) mod image;
 pub(crate) mod log;
 pub(crate) mod record;
+pub(crate) mod skim;
 pub(crate) mod source;
 pub(crate) mod superblock;

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 
+use crate::cold::ColdNames;
 use crate::lock::{lock, read, write};
 use crate::node::{FileId, Kind, Name, Node};
 
@@ -13,6 +15,8 @@ use crate::node::{FileId, Kind, Name, Node};
 #[derive(Default)]
 pub(crate) struct Directory {
     entries: RwLock<Entries>,
+    /// Whether its names are still as the checkpoint has them (see [`cold`](crate::cold)).
+    is_cold: AtomicBool,
 }
 
 /// The names in a directory.
@@ -22,6 +26,8 @@ pub(super) struct Entries {
     /// How many of them lead to directories.
     directories: u32,
     removed: bool,
+    /// What stands for the names of a cold directory.
+    cold: Option<Box<ColdNames>>,
 }
 
 /// A node that is a directory.
@@ -50,6 +56,25 @@ impl Directory {
         entries.by_name = by_name;
     }
 
+    /// A directory of a pool that is being opened, whose names are cold.
+    pub(crate) fn cold(names: ColdNames) -> Self {
+        let directories = names.directories.len() as u32;
+        let entries = Entries { directories, cold: Some(Box::new(names)), ..Entries::default() };
+        Self { entries: RwLock::new(entries), is_cold: AtomicBool::new(true) }
+    }
+
+    /// One more directory that lies in a cold one.
+    pub(crate) fn add_to_cold(&self, node: &Arc<Node>) {
+        let mut entries = write(&self.entries);
+        entries.directories += 1;
+        entries.cold.iter_mut().for_each(|cold| cold.directories.push(Arc::clone(node)));
+    }
+
+    /// Calls `look` with the names of a cold directory, which stay cold meanwhile.
+    pub(crate) fn look_if_cold<T>(&self, look: impl FnOnce(&ColdNames) -> T) -> Option<T> {
+        read(&self.entries).cold.as_deref().map(look)
+    }
+
     /// How many directories lie in it.
     pub(crate) fn directories(&self) -> u32 {
         read(&self.entries).directories
@@ -71,7 +96,8 @@ impl Drop for Directory {
 impl Directory {
     fn take_all(&mut self) -> Vec<Arc<Node>> {
         let entries = self.entries.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::take(&mut entries.by_name).into_values().collect()
+        let cold = entries.cold.take().map(|cold| cold.directories);
+        std::mem::take(&mut entries.by_name).into_values().chain(cold.into_iter().flatten()).collect()
     }
 }
 
@@ -111,6 +137,25 @@ impl Entries {
         let old = self.by_name.remove(name)?;
         self.directories -= counted(&old);
         Some(old)
+    }
+}
+
+/// Builds what lies in a directory, if that has not been done (see [`cold`](crate::cold)).
+pub(crate) fn warm(node: &Arc<Node>) {
+    if let Some(directory) = node.directory() {
+        warm_directory(node, directory);
+    }
+}
+
+#[inline]
+fn warm_directory(node: &Arc<Node>, directory: &Directory) {
+    // ORDER: Acquire pairs with the Release below; then its names are there.
+    if directory.is_cold.load(Ordering::Acquire) {
+        let mut entries = write(&directory.entries);
+        if let Some(cold) = entries.cold.take() {
+            entries.by_name = cold.build(node).into_iter().collect();
+            directory.is_cold.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -186,7 +231,10 @@ impl Dir {
 
     pub(super) fn entries(&self) -> &RwLock<Entries> {
         match &self.0.kind {
-            Kind::Directory(directory) => &directory.entries,
+            Kind::Directory(directory) => {
+                warm_directory(&self.0, directory);
+                &directory.entries
+            }
             Kind::File(_) | Kind::Symlink(_) => unreachable!("`of` takes directories alone"),
         }
     }

@@ -35,8 +35,8 @@ use crate::medium::record::Entry;
 use crate::moments::{Moment, pass};
 use crate::node::{FileId, FileKind, Kind, Metadata, Node};
 
-pub(crate) use directory::Directory;
 use directory::{Dir, Locked};
+pub(crate) use directory::{Directory, warm};
 use link::settle;
 use path::Asked;
 pub(crate) use path::{Last, Split, is_name, is_target};

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cold;
 mod killed;
 mod reopened;
 mod while_syncing;

@@ -30,6 +30,8 @@ use crate::units::FILE_BYTES_MAX;
 
 /// The most that is copied under one pin, in bytes: a break waits for no more.
 const COPY_MAX: u64 = 2 << 20;
+/// From how many bytes on the kernel is told that they are about to be read.
+const READ_AHEAD_MIN: usize = 16 << 10;
 
 /// What a copy from file to file holds in between, in bytes.
 const COPY_BUFFER: u64 = 256 << 10;
@@ -207,11 +209,19 @@ impl OpenFile {
             let Some((part, place)) = self.part_of(piece, &bytes) else { continue };
             let to = &mut to[(part.start - offset) as usize..(part.end - offset) as usize];
             match place {
-                Some(place) => self.access(self.pool.region.bytes(place).and_then(|bytes| bytes.copy_out(0, to)))?,
+                Some(place) => self.copy_out(place, to)?,
                 None => to.fill(0),
             }
         }
         Ok(bytes.end.saturating_sub(bytes.start) as usize)
+    }
+
+    #[inline]
+    fn copy_out(&self, place: Range<u64>, to: &mut [u8]) -> Result<(), CopyError> {
+        if to.len() >= READ_AHEAD_MIN {
+            self.pool.region.will_need(place.clone());
+        }
+        self.access(self.pool.region.bytes(place).and_then(|bytes| bytes.copy_out(0, to)))
     }
 
     /// A pin for a copy.

@@ -130,6 +130,8 @@ impl PoolOptions {
         if let Ok(former) = &former {
             self.check_nobody_reaches(former, live_dir)?;
         }
+        // Whoever has written the file may have left it there in large pages.
+        region.forget_cache();
         let mut pool = [0; 16];
         rustix::rand::getrandom(&mut pool, rustix::rand::GetRandomFlags::empty()).map_err(PoolError::Random)?;
         let superblock = Superblock::new(pool, block.offset(block.floor(len)), block);

@@ -94,6 +94,12 @@ impl Pinned {
         parts.recorders.extend(want.recorder.clone().map(|written| (want.open.node.id, written)));
     }
 
+    /// Says that a device, or the kernel, is about to read all of it ([`Region::will_need`](pinfold_region::Region::will_need)).
+    pub fn will_need(&self) {
+        let places = self.segments().iter().map(|segment| segment.place..segment.place + segment.len);
+        places.for_each(|place| self.parts.pool.region.will_need(place));
+    }
+
     /// The pinned memory, in the order in which it was asked for.
     pub fn segments(&self) -> &[Segment] {
         &self.parts.segments

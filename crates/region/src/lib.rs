@@ -63,6 +63,7 @@ mod fork;
 mod kind;
 mod map;
 mod open;
+mod page_cache;
 mod region;
 
 pub use bytes::SharedBytes;

@@ -185,6 +185,8 @@ impl RegionOptions {
             flusher: opening.flusher(kind)?,
             opened_in,
         };
+        // Advice: a kernel without it reads and writes more than it needs to.
+        let _ = region.take_single_pages(0..len);
         if self.allocate {
             region.allocate(0..len).map_err(|why| opening.allocate_error(why))?;
         }

@@ -273,6 +273,7 @@ impl Region {
         })?;
         // ORDER: pairs with the Acquire in `len`.
         self.len.store(new_len, Ordering::Release);
+        let _ = self.take_single_pages(len..new_len);
         Ok(())
     }
 

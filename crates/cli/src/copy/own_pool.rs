@@ -104,6 +104,7 @@ impl OwnPool {
         let in_data: u64 = data.iter().map(|range| range.end - range.start).sum();
         let begin = |Window { range, direct }: &Window| {
             let pinned = file.pin(range.clone(), Access::Read).try_now()?;
+            pinned.will_need();
             self.engine.write(&target.fd(*direct), Some(range.start), pinned)
         };
         move_all(Window::all_of(&data, target.is_direct()), begin, |bytes| progress.moved(bytes))?;
@@ -125,6 +126,7 @@ impl OwnPool {
             at = data;
             while at < end {
                 let pinned = file.pin(at..end.min(at + STEP), Access::Read).try_now()?;
+                pinned.will_need();
                 match self.engine.write(to, None, pinned).map(Moving::wait)? {
                     Ok(written) => {
                         at += written;

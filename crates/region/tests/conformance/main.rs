@@ -74,6 +74,7 @@ conformance! {
     run memory::refuses_ranges_that_are_not_there,
     run memory::a_copy_racing_with_a_writer_sees_old_and_new_bytes_only,
     run memory::flushes_as_its_kind_does,
+    run memory::faults_take_single_pages_where_a_flush_costs_by_the_page,
     run memory::flushes_through_a_flusher_put_in_its_place,
     run memory::names_the_range_that_a_medium_refuses,
     run memory::allocates_and_keeps_its_bytes,

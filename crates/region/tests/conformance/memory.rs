@@ -177,6 +177,38 @@ pub(crate) fn flushes_as_its_kind_does(way: Way, Fixture { region, .. }: Fixture
     region.fence().unwrap();
 }
 
+/// Where a flush writes all of a page of the cache, faults take single ones: `rr` in the flags of the mapping. What grows too.
+pub(crate) fn faults_take_single_pages_where_a_flush_costs_by_the_page(way: Way, Fixture { region, .. }: Fixture) {
+    let is_asked_for = way.kind() == RegionKind::RegularFile;
+    let at = |offset| region.bytes(offset..offset + 1).unwrap().address() as usize;
+    if !way.is_reachable() {
+        return;
+    }
+    assert_eq!(flags_at(at(0)).contains(&"rr".to_owned()), is_asked_for);
+    region.will_need(0..region.len());
+    let len = region.len();
+    if region.grow(len + region.granule()).is_ok() {
+        assert_eq!(flags_at(at(len)).contains(&"rr".to_owned()), is_asked_for);
+    }
+}
+
+/// What the kernel says of the mapping at an address.
+fn flags_at(address: usize) -> Vec<String> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_here = false;
+    for line in smaps.lines() {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let parse = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((start, end)) = range.and_then(|(start, end)| Some((parse(start)?, parse(end)?))) {
+            is_here = (start..end).contains(&address);
+        }
+        if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| is_here) {
+            return flags.split_whitespace().map(str::to_owned).collect();
+        }
+    }
+    panic!("nothing is mapped at {address:#x}");
+}
+
 /// Records what passes, and refuses one range.
 #[derive(Default)]
 struct Recorder {

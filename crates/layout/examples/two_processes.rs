@@ -1,7 +1,7 @@
 //! A pin in one process stops a break in another, and what becomes of it when that process is killed.
 //!
 //! ```text
-//! cargo run --example two_processes
+//! cargo run -p pinfold-layout --example two_processes
 //! ```
 //!
 //! This process owns the memory. It starts a second one, invites it, and tries to take blocks away that the other has

@@ -98,7 +98,6 @@ impl Allocation<'_> {
             let _longer = lock(&self.open.body().extend);
             self.open.lengthen(self.range.end)?;
         }
-        self.open.node.touch();
         Ok(())
     }
 }

@@ -131,7 +131,6 @@ impl File {
             let at = self.append_step(step, &extending)?;
             begins.get_or_insert(at);
         }
-        self.open.node.touch();
         Ok(begins.unwrap_or(end))
     }
 
@@ -287,7 +286,6 @@ impl OpenFile {
             }
             at += step.len() as u64;
         }
-        self.node.touch();
         Ok(())
     }
 
@@ -328,7 +326,7 @@ impl OpenFile {
         let mut map = write(&self.body().map);
         if map.len < len {
             map.len = len;
-            map.position = record.append(&self.pool.region);
+            self.note(record, &mut map);
         }
         Ok(())
     }
@@ -362,7 +360,7 @@ impl OpenFile {
 
     fn copy_in(&self, place: Range<u64>, from: &[u8]) -> Result<(), CopyError> {
         self.access(self.pool.region.bytes(place.clone()).and_then(|bytes| bytes.copy_in(0, from)))?;
-        self.pool.note_dirty(&self.node, place);
+        self.pool.note_written(&self.node, place);
         Ok(())
     }
 
@@ -377,7 +375,7 @@ impl OpenFile {
             for piece in pin.resolved().pieces.as_slice() {
                 if let Some((_, Some(place))) = self.part_of(piece, &step) {
                     self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
-                    self.pool.note_dirty(&self.node, place);
+                    self.pool.note_written(&self.node, place);
                 }
             }
             rest.start = step.end;

@@ -1,10 +1,11 @@
-//! Which blocks of a file hold bytes that are not durable, in a pool whose memory has to be flushed.
+//! Which files have something that a sync has to make durable, and which of their blocks hold it.
 //!
 //! Stays true  Y1: bytes are noted after they were written, and after the file's map has their blocks. Who takes the notes
 //!                 and then looks at the map finds both: he flushes what they speak of, and marks what was filled.
+//!             Y2: a file with notes, or whose last change is on no record, is on the pool's list; and it is there once.
 //! Lock order  a map, then the notes, then the list.
-//! Who may     anybody; each under the set's lock. A pool without a medium, or on memory that is as durable as it can be,
-//!             notes nothing.
+//! Who may     anybody; each under the set's lock. A pool without a medium notes nothing; one on memory that is as durable
+//!             as it can be, no blocks.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -47,7 +48,6 @@ impl Dirty {
 
     /// The notes, which are forgotten here.
     pub(crate) fn take(&mut self) -> Vec<Range<u64>> {
-        self.listed = false;
         std::mem::take(&mut self.ranges).into_iter().map(|(start, end)| start..end).collect()
     }
 }
@@ -78,19 +78,31 @@ impl Drop for WrittenByDevice {
 }
 
 impl Core {
-    /// Notes that a file's bytes in a range of the region were written (Y1).
+    /// Notes that the host has written a file's bytes in a range of the region, now (Y1).
     #[inline]
-    pub(crate) fn note_dirty(&self, node: &Arc<Node>, place: Range<u64>) {
-        if self.journal.flushes() {
-            self.note(node, place);
+    pub(crate) fn note_written(&self, node: &Arc<Node>, place: Range<u64>) {
+        node.touch();
+        match self.journal.flushes() {
+            true => self.note(node, Some(place)),
+            // That it was changed is all that a sync has to say.
+            false if self.journal.is_live() => self.note(node, None),
+            false => {}
         }
     }
 
-    fn note(&self, node: &Arc<Node>, place: Range<u64>) {
+    /// Notes that a file's bytes in a range of the region may have been written (Y1).
+    #[inline]
+    pub(crate) fn note_dirty(&self, node: &Arc<Node>, place: Range<u64>) {
+        if self.journal.flushes() {
+            self.note(node, Some(place));
+        }
+    }
+
+    fn note(&self, node: &Arc<Node>, place: Option<Range<u64>>) {
         let Some(body) = node.file() else { return };
         let listed = {
             let mut dirty = lock(&body.dirty);
-            dirty.add(place);
+            place.into_iter().for_each(|place| dirty.add(place));
             std::mem::replace(&mut dirty.listed, true)
         };
         if !listed {
@@ -103,15 +115,16 @@ impl Core {
         segments.iter().for_each(|segment| self.note_dirty(node, segment.place..segment.place + segment.len));
     }
 
-    /// The files that have notes. The list begins anew.
+    /// The files on the list, which begins anew. Their notes are to be taken after this.
     pub(crate) fn take_dirty(&self) -> Vec<Arc<Node>> {
-        std::mem::take(&mut *lock(&self.to_sync)).iter().filter_map(Weak::upgrade).collect()
+        let taken: Vec<_> = std::mem::take(&mut *lock(&self.to_sync)).iter().filter_map(Weak::upgrade).collect();
+        taken.iter().filter_map(|node| node.file()).for_each(|body| lock(&body.dirty).listed = false);
+        taken
     }
 
     /// What was not synced after all: `first`, whose notes were taken, and others.
-    pub(crate) fn put_dirty_back(&self, first: &Arc<Node>, others: Vec<Arc<Node>>) {
-        let mut list = lock(&self.to_sync);
-        list.extend(others.iter().chain([first]).map(Arc::downgrade));
+    pub(crate) fn put_dirty_back(&self, first: &Arc<Node>, others: &[Arc<Node>]) {
+        others.iter().chain([first]).for_each(|node| self.note(node, None));
     }
 
     /// After an exchange, what was noted of either file may be of the other.
@@ -121,8 +134,8 @@ impl Core {
         }
         let of = |node: &Arc<Node>| node.file().map(|body| lock(&body.dirty).ranges.clone()).unwrap_or_default();
         let (of_one, of_two) = (of(one), of(two));
-        of_one.into_iter().for_each(|(start, end)| self.note(two, start..end));
-        of_two.into_iter().for_each(|(start, end)| self.note(one, start..end));
+        of_one.into_iter().for_each(|(start, end)| self.note(two, Some(start..end)));
+        of_two.into_iter().for_each(|(start, end)| self.note(one, Some(start..end)));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::extents::Piece;
 use crate::journal::Prepared;
 use crate::lock::{lock, read, write};
 use crate::medium::record::Entry;
-use crate::node::{FileBody, FileId, Metadata, Node};
+use crate::node::{FileBody, FileId, FileMap, Metadata, Node};
 use crate::pinning::{Pinning, Want};
 use crate::pool::Shared;
 
@@ -156,6 +156,12 @@ impl std::fmt::Debug for File {
 }
 
 impl OpenFile {
+    /// Appends the record of a change that the map, locked, has already.
+    pub(crate) fn note(&self, record: Prepared<'_>, map: &mut FileMap) {
+        self.node.changed_at(record.time());
+        map.position = record.append(&self.pool.region);
+    }
+
     pub(crate) fn body(&self) -> &FileBody {
         self.node.file().expect("only files are opened")
     }

@@ -216,9 +216,22 @@ impl Node {
         life.is_over()
     }
 
+    /// It was changed then, as a record says.
+    pub(crate) fn changed_at(&self, time: u64) {
+        // ORDER: relaxed; a time for people.
+        self.modified.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// It is changed now, by what no record speaks of, or has spoken of before.
     pub(crate) fn touch(&self) {
         // ORDER: relaxed; a time for people.
         self.modified.store(now(), Ordering::Relaxed);
+        self.is_touched();
+    }
+
+    /// That it was changed is on no record.
+    pub(crate) fn is_touched(&self) {
+        // ORDER: relaxed; whoever takes the flag took the file off the pool's list before, under its lock.
         self.touched.store(true, Ordering::Relaxed);
     }
 

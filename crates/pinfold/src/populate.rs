@@ -37,7 +37,7 @@ impl OpenFile {
         let record = self.pool.journal.prepare(|draft| self.draft_put(draft, &taken, false))?;
         let mut map = write(&self.body().map);
         taken.into_iter().for_each(|taken| taken.put_into(&mut map, State::SetAside));
-        map.position = record.append(&self.pool.region);
+        self.note(record, &mut map);
         Ok(())
     }
 
@@ -49,7 +49,7 @@ impl OpenFile {
         let mut map = write(&self.body().map);
         if map.extents.piece(at, at + 1).run.is_none() {
             taken.into_iter().for_each(|taken| taken.put_into(&mut map, State::SetAside));
-            map.position = record.append(&self.pool.region);
+            self.note(record, &mut map);
         }
         Ok(())
     }
@@ -95,8 +95,8 @@ impl OpenFile {
         let mut map = write(&self.body().map);
         taken.into_iter().for_each(|taken| taken.put_into(&mut map, state));
         set_aside.iter().for_each(|piece| drop(map.extents.set_state(piece, state)));
-        if let Some(position) = record.append_some(&self.pool.region) {
-            map.position = position;
+        if record.says_something() {
+            self.note(record, &mut map);
         }
         // Not durable. Noted when the map has it, and not before (Y1).
         for run in new {

@@ -84,7 +84,7 @@ impl Core {
         let mut dirty = self.take_dirty();
         while let Some(node) = dirty.pop() {
             if !self.sync_node(&node, room)? {
-                self.put_dirty_back(&node, dirty);
+                self.put_dirty_back(&node, &dirty);
                 return Ok(false);
             }
         }
@@ -106,15 +106,26 @@ impl Core {
                 }
             }
         }
-        if let Some(body) = node.file()
-            && node.take_touched()
-            && let Some(record) = self.prepare(room, |draft| draft.add(Entry::Touch { node: node.id.0 }))?
-        {
-            // Locked, so that it does not end before the record (Z2).
-            let map = read(&body.map);
-            if !map.ended {
-                record.append(&self.region);
-            }
+        match node.file() {
+            Some(body) if node.take_touched() => self.note_touched(node, body, room),
+            _ => Ok(true),
+        }
+    }
+
+    /// Says when a file was changed last. False if there was no room in the log.
+    fn note_touched(&self, node: &Node, body: &FileBody, room: Room) -> Result<bool, JournalError> {
+        let record = self.prepare(room, |draft| {
+            draft.time = node.modified_nanos();
+            draft.add(Entry::Touch { node: node.id.0 });
+        })?;
+        let Some(record) = record else {
+            node.is_touched();
+            return Ok(false);
+        };
+        // Locked, so that it does not end before the record (Z2).
+        let map = read(&body.map);
+        if !map.ended {
+            record.append(&self.region);
         }
         Ok(true)
     }

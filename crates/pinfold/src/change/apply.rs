@@ -44,8 +44,7 @@ impl Change<'_> {
         let grows = len >= map.len;
         if grows {
             map.len = len;
-            map.position = record.append(&open.pool.region);
-            open.node.touch();
+            open.note(record, &mut map);
         }
         Ok(grows)
     }
@@ -77,7 +76,6 @@ impl Change<'_> {
             Operation::Insert { at, len } => self.insert(idle, *at, *len)?,
             Operation::Exchange { range, other, at } => self.exchange(idle, range, other, *at)?,
         }
-        self.file.open.node.touch();
         self.file.open.pool.allocator.reap();
         Ok(())
     }
@@ -105,6 +103,7 @@ impl Change<'_> {
                 break (record, map);
             }
         };
+        open.node.changed_at(record.time());
         // Locked until the record is appended, so that the order of records is that of changes.
         map.position = record.commit(&open.pool.region, idle, || change(&mut map));
         Ok(())
@@ -287,7 +286,6 @@ impl Change<'_> {
             })?,
         }
         ours.pool.share_dirty(&ours.node, &theirs.node);
-        theirs.node.touch();
         Ok(())
     }
 
@@ -364,6 +362,7 @@ fn commit_both(
             break (record, first, second);
         }
     };
+    [one, two].iter().for_each(|open| open.node.changed_at(record.time()));
     let position = record.commit(&one.pool.region, idle, || {
         if swapped {
             change(&mut second, &mut first)

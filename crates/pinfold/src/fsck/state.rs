@@ -276,7 +276,9 @@ impl State {
         if record.position < file.position {
             return Ok(());
         }
-        node.modified = node.modified.max(record.time);
+        if !matches!(entry, Entry::Mark { .. }) {
+            node.modified = node.modified.max(record.time);
+        }
         file.apply(entry)
     }
 }

@@ -155,7 +155,7 @@ impl Journal {
         match &self.live {
             None => Ok(Prepared { journal: self, draft: None }),
             Some(live) => {
-                let mut draft = Draft::new();
+                let mut draft = Draft::new(now());
                 write(&mut draft);
                 live.make_room(draft.len())?;
                 Ok(Prepared { journal: self, draft: Some(draft) })
@@ -166,7 +166,7 @@ impl Journal {
     /// As [`Journal::prepare`], but does not wait: `None` if there is no room. For the keeper, who makes it.
     pub(crate) fn try_prepare(&self, write: impl FnOnce(&mut Draft)) -> Result<Option<Prepared<'_>>, JournalError> {
         let Some(live) = &self.live else { return self.prepare(write).map(Some) };
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(now());
         write(&mut draft);
         live.check_record(draft.len())?;
         live.check()?;
@@ -219,10 +219,14 @@ impl Prepared<'_> {
         live.append(&mut lock(&live.tail), region, draft)
     }
 
-    /// As [`Prepared::append`], unless there is nothing to say: the position after it, if there is one.
-    pub(crate) fn append_some(self, region: &Region) -> Option<u64> {
-        let says_something = self.draft.as_ref().is_some_and(|draft| !draft.is_empty());
-        says_something.then(|| self.append(region))
+    /// When what it says came about, for what is known of its nodes: so that it is the same once the log is replayed.
+    pub(crate) fn time(&self) -> u64 {
+        self.draft.as_ref().map_or_else(now, |draft| draft.time)
+    }
+
+    /// Whether there is anything to append.
+    pub(crate) fn says_something(&self) -> bool {
+        self.draft.as_ref().is_some_and(|draft| !draft.is_empty())
     }
 
     /// Makes a change while its ranges are closed, parks what left, and appends the record of it (J2).
@@ -316,7 +320,8 @@ impl Live {
     fn append(&self, tail: &mut Tail, region: &Region, draft: Draft) -> u64 {
         debug_assert!(!draft.is_empty(), "a record without entries would end the log");
         let len = draft.len();
-        self.write_log(region, tail.position, &draft.stamped(&self.stamp(tail.position)));
+        let time = draft.time;
+        self.write_log(region, tail.position, &draft.stamped(&self.stamp(tail.position, time)));
         tail.promised -= len;
         tail.position += len;
         tail.position
@@ -326,7 +331,7 @@ impl Live {
     /// takes its place.
     fn put_seal(&self, region: &Region) {
         let tail = lock(&self.tail);
-        let seal = self.stamp(tail.position).seal();
+        let seal = self.stamp(tail.position, now()).seal();
         // What fails has ended the journal.
         let _ = self.write(region, MARK, &seal);
         if tail.position - tail.start + HEADER as u64 <= self.log_len {
@@ -334,10 +339,10 @@ impl Live {
         }
     }
 
-    fn stamp(&self, position: u64) -> Stamp<'_> {
+    fn stamp(&self, position: u64, time: u64) -> Stamp<'_> {
         // ORDER: Acquire pairs with the Release in `flush`: what a record calls durable is (W1).
         let durable = self.durable.load(Ordering::Acquire);
-        Stamp { pool: &self.pool, epoch: self.epoch, position, durable, time: now() }
+        Stamp { pool: &self.pool, epoch: self.epoch, position, durable, time }
     }
 
     fn write_log(&self, region: &Region, position: u64, bytes: &[u8]) {

@@ -279,7 +279,10 @@ impl Image {
         if record.position < file.position {
             return Ok(());
         }
-        node.modified = node.modified.max(record.time);
+        // A mark comes with a sync, long after what it speaks of.
+        if !matches!(entry, Entry::Mark { .. }) {
+            node.modified = node.modified.max(record.time);
+        }
         file.apply(entry).or_else(|why| damaged(format!("the log speaks of node {id}: {why}")))?;
         file.changed_at = record.end;
         Ok(())

@@ -211,7 +211,7 @@ mod tests {
 
         /// Appends a record, when the log is durable up to a position.
         fn append(&mut self, node: u64, durable: u64) {
-            let mut draft = Draft::new();
+            let mut draft = Draft::new(0);
             draft.add(Entry::Touch { node });
             let bytes = draft.stamped(&self.stamp(durable));
             self.put(self.end, &bytes);

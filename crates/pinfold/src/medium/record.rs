@@ -172,11 +172,13 @@ impl<'a> Entry<'a> {
 /// Entries on their way into the log.
 pub(crate) struct Draft {
     writer: Writer,
+    /// When what they say came about, in nanoseconds since 1970.
+    pub(crate) time: u64,
 }
 
 impl Draft {
-    pub(crate) fn new() -> Self {
-        Self { writer: Writer { bytes: vec![0; HEADER] } }
+    pub(crate) fn new(time: u64) -> Self {
+        Self { writer: Writer { bytes: vec![0; HEADER] }, time }
     }
 
     pub(crate) fn add(&mut self, entry: Entry<'_>) {
@@ -348,7 +350,7 @@ pub(crate) mod tests {
     }
 
     fn sealed() -> Vec<u8> {
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(17);
         ENTRIES.iter().for_each(|entry| draft.add(*entry));
         draft.stamped(&stamp())
     }

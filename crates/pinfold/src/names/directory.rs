@@ -201,18 +201,18 @@ impl Dir {
         false
     }
 
-    /// A name leads to `node` from now on; what it led to before, which still believes that it has this name.
-    pub(super) fn put(&self, entries: &mut Entries, name: &[u8], node: &Arc<Node>) -> Option<Arc<Node>> {
+    /// A name leads to `node` from `time` on, now; what it led to before, which still believes that it has this name.
+    pub(super) fn put(&self, entries: &mut Entries, name: &[u8], node: &Arc<Node>, time: u64) -> Option<Arc<Node>> {
         let name: Arc<[u8]> = name.into();
         *lock(&node.name) = Some(Name { parent: Arc::downgrade(&self.0), name: Arc::clone(&name) });
-        self.0.touch();
+        self.0.changed_at(time);
         entries.insert(name, Arc::clone(node))
     }
 
-    /// A name leads nowhere from now on; what it led to before.
-    pub(super) fn take_out(&self, entries: &mut Entries, name: &[u8]) -> Option<Arc<Node>> {
+    /// A name leads nowhere from `time` on, now; what it led to before.
+    pub(super) fn take_out(&self, entries: &mut Entries, name: &[u8], time: u64) -> Option<Arc<Node>> {
         let old = entries.remove(name)?;
-        self.0.touch();
+        self.0.changed_at(time);
         self.forget_name(&old, name);
         Some(old)
     }

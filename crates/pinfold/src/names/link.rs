@@ -104,7 +104,10 @@ impl PathEnd<'_> {
             None if entries.removed() => return Err(self.error(NameError::NotFound)),
             _ => (),
         }
-        let replaced = self.dir.put(&mut entries, name, node);
+        if made.is_some() {
+            node.changed_at(record.time());
+        }
+        let replaced = self.dir.put(&mut entries, name, node, record.time());
         record.append(&pool.region);
         replaced.iter().for_each(|old| self.dir.forget_name(old, name));
         Ok(replaced)

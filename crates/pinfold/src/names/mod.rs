@@ -129,7 +129,8 @@ impl Pool {
                 Some(_) if end.slash => return Err(end.error(NameError::NotDirectory)),
                 _ => {}
             }
-            let unlinked = end.dir.take_out(&mut entries, name).ok_or_else(|| end.error(NameError::NotFound))?;
+            let unlinked =
+                end.dir.take_out(&mut entries, name, record.time()).ok_or_else(|| end.error(NameError::NotFound))?;
             record.append(&self.shared.region);
             unlinked
         };
@@ -171,7 +172,7 @@ impl Pool {
                 return Err(end.error(NameError::NotEmpty));
             }
             locked.of(&removed).end_directory();
-            end.dir.take_out(locked.of(&end.dir), name);
+            end.dir.take_out(locked.of(&end.dir), name, record.time());
             record.append(&self.shared.region);
             drop(locked);
             settle(&self.shared, &node);

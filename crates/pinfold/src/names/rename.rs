@@ -86,7 +86,7 @@ impl Move<'_> {
         }
         self.check_target(&found, replaced.as_ref(), &mut locked)?;
         replaced.iter().for_each(|replaced| locked.of(replaced).end_directory());
-        self.apply(&found, &mut locked);
+        self.apply(&found, &mut locked, record.time());
         record.append(&pool.region);
         drop((locked, moving));
         if let Some(target) = found.target.filter(|_| self.how != Rename::Exchange) {
@@ -178,16 +178,16 @@ impl Move<'_> {
     }
 
     /// Names are put before others go: a directory that moves is never without a parent.
-    fn apply(&self, found: &Found, locked: &mut Locked<'_>) {
+    fn apply(&self, found: &Found, locked: &mut Locked<'_>, time: u64) {
         let Self { from, from_name, to, to_name, .. } = self;
-        to.dir.put(locked.of(&to.dir), to_name, &found.source);
+        to.dir.put(locked.of(&to.dir), to_name, &found.source, time);
         pass(Moment::HalfRenamed);
         match &found.target {
             Some(target) if self.how == Rename::Exchange => {
-                from.dir.put(locked.of(&from.dir), from_name, target);
+                from.dir.put(locked.of(&from.dir), from_name, target, time);
             }
             target => {
-                from.dir.take_out(locked.of(&from.dir), from_name);
+                from.dir.take_out(locked.of(&from.dir), from_name, time);
                 target.iter().for_each(|target| to.dir.forget_name(target, to_name));
             }
         }

@@ -187,7 +187,9 @@ impl Promised {
     #[track_caller]
     fn check(&self, found: &State, what: &str) {
         for (path, node) in self.state.iter().filter(|(path, _)| !self.changed.contains(*path)) {
-            assert!(found.get(path) == Some(node), "{what}: {} is not as it was synced", path.display());
+            let now = found.get(path);
+            let differs = now.map(|now| now.difference(node));
+            assert!(now == Some(node), "{what}: {} is not as it was synced: {differs:?}", path.display());
         }
     }
 }

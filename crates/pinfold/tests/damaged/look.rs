@@ -25,6 +25,15 @@ pub(crate) struct Node {
     extents: Vec<(u64, u64, bool)>,
 }
 
+impl Node {
+    /// In which of its parts it differs from another, for a person.
+    pub(crate) fn difference(&self, other: &Self) -> String {
+        let bytes = self.bytes.iter().zip(&other.bytes).position(|(one, other)| one != other);
+        let known = |node: &Self| (node.len, node.links, node.modified, node.extents.clone());
+        format!("{:?} and not {:?}, and bytes from {bytes:?} on", known(self), known(other))
+    }
+}
+
 /// Everything by its path.
 pub(crate) type State = BTreeMap<PathBuf, Node>;
 

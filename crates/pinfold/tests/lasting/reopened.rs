@@ -1,6 +1,8 @@
 //! What was there is there again.
 
-use pinfold::{Access, Pool, PoolOptions, Publish, Rename};
+use std::path::Path;
+
+use pinfold::{Access, File, Pool, PoolOptions, Publish, Rename, Snapshot};
 
 use crate::common::MIB;
 use crate::{contents, scratch};
@@ -162,4 +164,56 @@ fn the_log_says_nothing_of_a_file_after_its_end_whoever_syncs_it_meanwhile() {
     });
     let snapshot = pinfold::Snapshot::open(&path).expect("the log makes sense");
     assert_eq!(snapshot.read_dir("/").unwrap(), []);
+}
+
+/// Comes back when the clock that nodes are stamped with has gone on.
+fn let_a_moment_pass(pool: &Pool) {
+    let modified =
+        || pool.create("/clock").and_then(|file| file.pool().unlink("/clock").map(|()| file.metadata().modified));
+    let before = modified().unwrap();
+    while modified().unwrap() == before {}
+}
+
+#[test]
+fn g9_what_was_synced_was_changed_when_it_was_changed_and_not_when_it_was_synced() {
+    for dir in [scratch(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()] {
+        let path = dir.path().join("pool");
+        let pool = PoolOptions::new().commit_every(None).format(&path, 16 * MIB).unwrap();
+        check_times(&pool, &path);
+        pool.close().unwrap();
+    }
+}
+
+fn check_times(pool: &Pool, path: &Path) {
+    pool.create_dir("/dir").unwrap();
+    type Change = (&'static str, fn(&File));
+    let changes: [Change; 8] = [
+        ("written", |file| file.write_at(0, &[8; 10_000]).unwrap()),
+        ("written in place", |file| file.write_at(0, &[8; 100]).unwrap()),
+        ("cut", |file| file.truncate(5000).wait().unwrap()),
+        ("longer", |file| file.truncate(1 << 30).wait().unwrap()),
+        ("punched", |file| file.punch(0..4096).detach().wait().unwrap()),
+        ("edge punched", |file| file.punch(10..20).detach().wait().unwrap()),
+        ("collapsed", |file| file.collapse(0..4096).wait().unwrap()),
+        ("allocated", |file| file.allocate(0..MIB).try_now().unwrap()),
+    ];
+    let files = changes.map(|(name, _)| pool.create(Path::new("/dir").join(name)).unwrap());
+    files.iter().for_each(|file| file.write_at(0, &[7; 8192]).unwrap());
+    pool.sync().unwrap();
+    let_a_moment_pass(pool);
+    for (file, (name, change)) in files.iter().zip(&changes) {
+        let before = file.metadata().modified;
+        change(file);
+        assert!(file.metadata().modified > before, "{name}");
+    }
+    pool.create("/dir/empty").unwrap();
+    let_a_moment_pass(pool);
+    pool.sync().unwrap();
+    let medium = Snapshot::open(path).unwrap();
+    for entry in pool.read_dir("/dir").unwrap() {
+        let path = Path::new("/dir").join(entry.name);
+        let [live, kept] = [pool.metadata(&path).unwrap(), medium.metadata(&path).unwrap()];
+        assert_eq!(kept.modified, live.modified, "{}", path.display());
+    }
+    assert_eq!(medium.metadata("/dir").unwrap().modified, pool.metadata("/dir").unwrap().modified);
 }

@@ -156,7 +156,7 @@ fn stamp(superblock: &Superblock, position: u64, durable: u64) -> Stamp<'_> {
 
 /// A record for one place in the log, which is durable up to another.
 pub(super) fn record(superblock: &Superblock, position: u64, durable: u64, entries: &[Entry<'_>]) -> Vec<u8> {
-    let mut draft = Draft::new();
+    let mut draft = Draft::new(1000);
     entries.iter().for_each(|entry| draft.add(*entry));
     draft.stamped(&stamp(superblock, position, durable))
 }

@@ -121,7 +121,16 @@ pub(crate) struct Torture {
     /// For how long.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400 * 30))]
     pub(crate) seconds: u64,
-    /// How many threads make operations; as many as there are cores if none is given.
+    /// Kills owners of pools instead, on a disk and in memory, with transfers in flight, and judges what they leave.
+    #[arg(long, conflicts_with_all = ["seconds", "policy", "baseline", "scratch"])]
+    pub(crate) crash: bool,
+    /// With --crash: how often a pool is judged. Before each time one to three owners are killed.
+    #[arg(long, value_name = "N", default_value_t = 500, requires = "crash", value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) rounds: u64,
+    /// With --crash: a directory on a disk, for a pool and what the device reads; the current one or /var/tmp if none is given.
+    #[arg(long, value_name = "DIR", requires = "crash")]
+    pub(crate) dir: Option<PathBuf>,
+    /// How many threads make operations; as many as there are cores if none is given. With --crash at most 8.
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
     /// What the choices of every thread follow from. How the threads meet does not.

@@ -39,8 +39,11 @@ fn main() -> ExitCode {
     ExitCode::from(status.number())
 }
 
-/// What the demo's second processes do.
+/// What the second processes of the demo and of the torture do.
 fn second() -> Option<Result<Status, CannotRun>> {
+    if let Some(victim) = pinfold_torture::crash::Victim::asked_for() {
+        victim.run();
+    }
     if demo::guest::is_asked_for() {
         return Some(demo::guest::guest());
     }

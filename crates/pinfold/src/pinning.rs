@@ -125,7 +125,10 @@ impl<'f> Pinning<'f> {
         Self { first: want, more: Vec::new() }
     }
 
-    /// Says for people through which engine the device moves the data, and what for. Applies to all ranges so far.
+    /// Says through which engine the device moves the data, and what for. Applies to all ranges so far.
+    ///
+    /// An engine labels what it is given when it is given it. Of pins of a lasting pool that are labelled before, its proof
+    /// speaks from the first moment: if the process dies between the pin and the transfer, no operator has to decide.
     ///
     /// # Errors
     /// [`LabelError`] if the texts are too long, or there are too many.

@@ -44,6 +44,12 @@ pub enum TortureError {
     /// What the load begins with could not be made.
     #[error("could not begin: {0}")]
     Beginning(String),
+    /// There is no place for pools whose owners are killed.
+    #[error("no place for a pool: {0}")]
+    NoGround(String),
+    /// A process to be killed could not be started.
+    #[error("could not start a process: {0}")]
+    Process(#[source] io::Error),
     /// A thread could not be started.
     #[error("could not start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -54,10 +60,10 @@ impl TortureError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::BadOption { .. } => Errno::INVAL.raw_os_error(),
-            Self::Scratch { source, .. } | Self::Thread(source) => {
+            Self::Scratch { source, .. } | Self::Thread(source) | Self::Process(source) => {
                 source.raw_os_error().unwrap_or(Errno::IO.raw_os_error())
             }
-            Self::NoRealDevice(_) => Errno::NODEV.raw_os_error(),
+            Self::NoRealDevice(_) | Self::NoGround(_) => Errno::NODEV.raw_os_error(),
             Self::Device(_) | Self::Beginning(_) => Errno::IO.raw_os_error(),
             Self::Memory(error) => error.errno(),
             Self::Pool(error) => error.errno(),

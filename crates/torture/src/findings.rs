@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::lock::lock;
 
 /// What kind of promise was broken.
@@ -23,6 +25,10 @@ pub enum ViolationKind {
     Hang,
     /// Something was not given back.
     Leak,
+    /// What was done, or synced, is not there after the end of its process.
+    Lost,
+    /// The check of a pool found an error in it, or it could not be opened again.
+    Damage,
     /// An error that no load of this kind explains.
     Unexplained,
 }
@@ -36,6 +42,7 @@ impl ViolationKind {
             Self::NotKeptOut => "G3",
             Self::NotLetThrough => "G5",
             Self::Hang => "G2 or G4",
+            Self::Lost | Self::Damage => "G9",
             Self::Unexplained => "G6",
         }
     }
@@ -49,6 +56,8 @@ impl ViolationKind {
             Self::NotLetThrough => "not let through",
             Self::Hang => "hang",
             Self::Leak => "leak",
+            Self::Lost => "lost",
+            Self::Damage => "damage",
             Self::Unexplained => "unexplained",
         }
     }
@@ -67,6 +76,14 @@ pub struct Violation {
     /// For corruption, what last happened to that sector of the file: when by the file's own clock, to what that was called
     /// when, and what.
     pub history: Vec<String>,
+}
+
+impl Violation {
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { kind, what, after, history } = self;
+        let (guarantee, after) = (kind.guarantee(), after.as_secs_f64());
+        json!({ "kind": kind.name(), "guarantee": guarantee, "what": what, "after_s": after, "history": history })
+    }
 }
 
 impl fmt::Display for Violation {

@@ -22,6 +22,8 @@
 //! promises to wait for), G2 and G4 (nothing hangs), G3 (a newcomer does not get in past a break that waits), G5 (what has
 //! nobody in its way does not wait), and that pins, blocks and descriptors come back.
 //!
+//! [`crash`] kills the owners of lasting pools instead, again and again.
+//!
 //! The same load runs against a plain store that frees without looking ([`Options::baseline`]), and has to find its
 //! corruption: else it would find none in pinfold either.
 //!
@@ -30,6 +32,7 @@
 //! Who calls   one run at a time: who opens descriptors meanwhile disturbs the count of them.
 //! A crash     leaves nothing: the scratch file has no name, the pool is in memory.
 
+pub mod crash;
 mod device;
 mod error;
 mod findings;

@@ -136,11 +136,6 @@ impl Report {
         let operations = self.operations.iter().map(|(kind, counts)| {
             json!({ "kind": kind.name(), "made": counts.made, "raced": counts.raced, "refused": counts.refused })
         });
-        let violations = self.violations.iter().map(|Violation { kind, what, after, history }| {
-            let guarantee = kind.guarantee();
-            let after = after.as_secs_f64();
-            json!({ "kind": kind.name(), "guarantee": guarantee, "what": what, "after_s": after, "history": history })
-        });
         json!({
             "as_it_should_be": self.is_as_it_should_be(),
             "store": self.store, "baseline": self.baseline,
@@ -161,7 +156,7 @@ impl Report {
                 json!({ "pins": pins, "bytes": bytes, "descriptors": descriptors })
             }),
             "own_thread": self.own_thread, "no_space": self.no_space,
-            "violations": violations.collect::<Vec<_>>(), "violations_in_all": self.violations_in_all,
+            "violations": self.violations.iter().map(Violation::to_json).collect::<Vec<_>>(), "violations_in_all": self.violations_in_all,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::device::{Device, Late, Real};
+use crate::device::{Device, Late, Real, Stamps};
 use crate::error::TortureError;
 use crate::findings::ViolationKind;
 use crate::load::{Load, Scale, Worker};
@@ -181,7 +181,7 @@ fn real(scratch: Option<&Path>, scale: Scale) -> Result<Real, String> {
     };
     let mut why = Vec::new();
     for path in places {
-        match Real::start(&path, scale.ids, scale.generations) {
+        match Real::start(&path, Stamps { ids: scale.ids, generations: scale.generations }) {
             Ok(device) => return Ok(device),
             Err(unsuited) => why.push(unsuited.to_string()),
         }

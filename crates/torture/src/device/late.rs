@@ -57,6 +57,10 @@ impl Device for Late {
         SECTOR
     }
 
+    fn name(&self) -> &str {
+        self.device.name()
+    }
+
     fn describe(&self) -> String {
         let Range { start, end } = TIMES;
         format!("a test device that completes {} to {} µs late", start.as_micros(), end.as_micros())

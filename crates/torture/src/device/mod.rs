@@ -6,6 +6,7 @@
 mod completions;
 mod late;
 mod real;
+mod scratch;
 
 use std::io;
 
@@ -16,7 +17,8 @@ use crate::stamp::{Stamp, Writer};
 
 pub(crate) use late::Late;
 pub(crate) use real::Real;
-use real::Slot;
+use scratch::Slot;
+pub(crate) use scratch::Stamps;
 
 /// What a device is to do with some memory, all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +49,9 @@ pub(crate) trait Device: Send + Sync {
 
     /// What offsets and lengths of transfers have to be multiples of, in bytes.
     fn granule(&self) -> u64;
+
+    /// As pins carry it.
+    fn name(&self) -> &str;
 
     /// For a person.
     fn describe(&self) -> String;

@@ -1,35 +1,20 @@
 //! A real device: io_uring, with direct I/O to a scratch file.
 //!
-//! The scratch file has two parts. The first is stamps, written once: a sector for every generation, file number and
-//! sector of a file, in this order. So a transfer into a range of a file reads from one range, and what it brings says
-//! where it belongs. The second part is slots, for what the device takes out of files.
-//!
-//! Stays true  S1: the stamps are written before anybody reads them, and never again.
-//!             S2: a slot is one transfer's until its bytes were looked at.
-//! A crash     leaves nothing: the scratch file has no name once it is open.
+//! A crash     leaves nothing that it made itself: its scratch file has no name.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pinfold::{Access, Pinned, Pool, Region};
 use pinfold_dma::{Request, Uring, UringOptions};
-use rustix::fs::OFlags;
 
 use super::completions::Completions;
+use super::scratch::{Scratch, Slot, Stamps, unsuited};
 use super::{Arrived, Device, Then, Way};
-
-use crate::lock::lock;
-use crate::sectors::{BLOCK, FILE_BYTES, FILE_SECTORS, SECTOR};
-use crate::stamp::{Stamp, Writer};
+use crate::sectors::FILE_BYTES;
 
 /// How much can be on its way out of files, or wait to be looked at.
 pub(crate) const SLOTS: u64 = 1024;
-
-/// What buffers for direct I/O are aligned to.
-const ALIGN: usize = BLOCK as usize;
 
 /// How many transfers are tried to see whether any is in flight after its submit.
 const PROBES: usize = 32;
@@ -53,32 +38,32 @@ pub(crate) enum Unsuited {
     NotDirect { path: PathBuf, why: String },
 }
 
-struct Scratch {
-    file: File,
-    ids: u16,
-    generations: u8,
-    granule: u64,
-    free: Mutex<Vec<u64>>,
-}
-
-/// A place for what the device takes out of a file: nobody else's while this lives.
-pub(crate) struct Slot {
-    scratch: Arc<Scratch>,
-    offset: u64,
-    len: u64,
-}
-
 impl Real {
     /// With a new scratch file at `path`, which loses its name at once.
-    pub(crate) fn start(path: &Path, ids: u16, generations: u8) -> Result<Self, Unsuited> {
-        let refused = |error: &dyn std::error::Error| Unsuited::Refused(error.to_string());
-        let ring = UringOptions::new().depth(1024).create().map_err(|error| refused(&error))?;
-        let scratch = Scratch::create(path, ids, generations)?;
-        if !is_ever_in_flight(&ring, &scratch).map_err(|error| refused(&*error))? {
-            let why = "direct I/O is over when the call that submits it returns".to_owned();
-            return Err(Unsuited::NotDirect { path: path.to_path_buf(), why });
-        }
-        let completions = Completions::start().map_err(|error| refused(&error))?;
+    pub(crate) fn start(path: &Path, stamps: Stamps) -> Result<Self, Unsuited> {
+        let ring = new_ring(UringOptions::new())?;
+        let scratch = Scratch::create(path, stamps, SLOTS)?;
+        std::fs::remove_file(path).map_err(unsuited(path))?;
+        let scratch = scratch.fill().map_err(unsuited(path))?;
+        check_in_flight(&ring, &scratch, path)?;
+        Self::of(ring, scratch, path)
+    }
+
+    /// Makes a scratch file of stamps alone at `path`, which keeps its name, for devices that [`Real::with`] starts; or
+    /// says why none would be worth the name.
+    pub(crate) fn prepare(path: &Path, stamps: Stamps) -> Result<(), Unsuited> {
+        let ring = new_ring(UringOptions::new())?;
+        let scratch = Scratch::create(path, stamps, 0)?.fill().map_err(unsuited(path))?;
+        check_in_flight(&ring, &scratch, path)
+    }
+
+    /// With a scratch file that [`Real::prepare`] made, and the lock of its ring in the directory `locks`.
+    pub(crate) fn with(path: &Path, stamps: Stamps, locks: &Path) -> Result<Self, Unsuited> {
+        Self::of(new_ring(UringOptions::new().lock_dir(locks))?, Scratch::open(path, stamps)?, path)
+    }
+
+    fn of(ring: Uring, scratch: Scratch, path: &Path) -> Result<Self, Unsuited> {
+        let completions = Completions::start().map_err(refused)?;
         Ok(Self { completions, ring, scratch: Arc::new(scratch), path: path.to_path_buf() })
     }
 
@@ -111,6 +96,10 @@ impl Device for Real {
         self.scratch.granule
     }
 
+    fn name(&self) -> &str {
+        self.ring.name()
+    }
+
     fn describe(&self) -> String {
         let dir = self.path.parent().unwrap_or(&self.path);
         format!("io_uring, direct I/O to a scratch file in {}", dir.display())
@@ -126,6 +115,14 @@ impl Device for Real {
         let queues: Vec<String> = Queues::of_this_process().iter().map(Queues::to_string).collect();
         format!("{} transfers are in the ring, whose queues are at {}", self.ring.in_flight(), queues.join("; "))
     }
+}
+
+fn refused(error: impl std::fmt::Display) -> Unsuited {
+    Unsuited::Refused(error.to_string())
+}
+
+fn new_ring(options: UringOptions) -> Result<Uring, Unsuited> {
+    options.depth(1024).create().map_err(refused)
 }
 
 /// Where a ring is with its queues: what somebody has not taken out of one of them is told from what the kernel has.
@@ -166,6 +163,16 @@ impl std::fmt::Display for Queues {
     }
 }
 
+fn check_in_flight(ring: &Uring, scratch: &Scratch, path: &Path) -> Result<(), Unsuited> {
+    match is_ever_in_flight(ring, scratch).map_err(refused)? {
+        true => Ok(()),
+        false => {
+            let why = "direct I/O is over when the call that submits it returns".to_owned();
+            Err(Unsuited::NotDirect { path: path.to_path_buf(), why })
+        }
+    }
+}
+
 /// Whether there is a transfer that has not ended when its submit returns: else nothing is ever raced.
 fn is_ever_in_flight(ring: &Uring, scratch: &Scratch) -> Result<bool, Box<dyn std::error::Error>> {
     let pool = Pool::new(Region::memfd(FILE_BYTES)?)?;
@@ -183,106 +190,18 @@ fn is_ever_in_flight(ring: &Uring, scratch: &Scratch) -> Result<bool, Box<dyn st
     Ok(over < PROBES / 2)
 }
 
-impl Scratch {
-    fn create(path: &Path, ids: u16, generations: u8) -> Result<Self, Unsuited> {
-        let failed = |error: io::Error| Unsuited::NotDirect { path: path.to_path_buf(), why: error.to_string() };
-        let mut options = File::options();
-        options.read(true).write(true);
-        options.clone().create_new(true).mode(0o600).open(path).map_err(failed)?;
-        let direct = options.custom_flags(OFlags::DIRECT.bits() as i32).open(path);
-        std::fs::remove_file(path).map_err(failed)?;
-        let file = direct.map_err(failed)?;
-        let stamps = u64::from(ids) * u64::from(generations) * FILE_BYTES;
-        let free = Mutex::new((0..SLOTS).map(|slot| stamps + slot * FILE_BYTES).collect());
-        let scratch = Self { file, ids, generations, granule: BLOCK, free };
-        scratch.write_stamps().and_then(|()| scratch.write_slots()).map_err(failed)?;
-        scratch.file.sync_all().map_err(failed)?;
-        Ok(Self { granule: scratch.smallest_granule(), ..scratch })
-    }
-
-    fn write_stamps(&self) -> io::Result<()> {
-        let mut page = Aligned::new(FILE_BYTES as usize);
-        for generation in 0..self.generations {
-            for id in 0..self.ids {
-                for (sector, bytes) in page.bytes().chunks_exact_mut(SECTOR as usize).enumerate().take(FILE_SECTORS) {
-                    Stamp { writer: Writer::Device, id, sector: sector as u16, generation }.word().fill(bytes);
-                }
-                let first = Stamp { writer: Writer::Device, id, sector: 0, generation };
-                self.file.write_all_at(page.bytes(), self.place(first))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// So that a transfer finds blocks there, and need not wait for the file system to make them.
-    fn write_slots(&self) -> io::Result<()> {
-        let mut zeros = Aligned::new(FILE_BYTES as usize);
-        lock(&self.free).iter().try_for_each(|slot| self.file.write_all_at(zeros.bytes(), *slot))
-    }
-
-    /// A sector, where the device moves single ones.
-    fn smallest_granule(&self) -> u64 {
-        let mut buffer = Aligned::new(2 * ALIGN);
-        let sector = &mut buffer.bytes()[SECTOR as usize..2 * SECTOR as usize];
-        match self.file.read_exact_at(sector, SECTOR) {
-            Ok(()) => SECTOR,
-            Err(_) => BLOCK,
-        }
-    }
-
-    /// Where this stamp lies, and behind it those of the sectors that follow.
-    fn place(&self, first: Stamp) -> u64 {
-        let files = u64::from(first.generation) * u64::from(self.ids) + u64::from(first.id);
-        files * FILE_BYTES + u64::from(first.sector) * SECTOR
-    }
-
-    fn slot(self: &Arc<Self>, len: u64) -> Option<Slot> {
-        let offset = lock(&self.free).pop()?;
-        Some(Slot { scratch: Arc::clone(self), offset, len })
-    }
-}
-
-impl Slot {
-    /// What was written into it.
-    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = Aligned::new(self.len as usize);
-        self.scratch.file.read_exact_at(buffer.bytes(), self.offset)?;
-        Ok(buffer.bytes().to_vec())
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        lock(&self.scratch.free).push(self.offset);
-    }
-}
-
-/// Memory that direct I/O accepts.
-struct Aligned {
-    memory: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Aligned {
-    fn new(len: usize) -> Self {
-        let memory = vec![0; len + ALIGN];
-        let start = memory.as_ptr().align_offset(ALIGN);
-        Self { memory, start, len }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.len]
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::fs::File;
+    use std::io::{self, Write};
+    use std::os::unix::fs::FileExt;
+    use std::sync::Mutex;
 
     use rustix::fs::fstatfs;
 
     use super::*;
+    use crate::lock::lock;
+    use crate::sectors::BLOCK;
 
     /// Keeps the ring of another test out of the list.
     static RINGS: Mutex<()> = Mutex::new(());
@@ -324,7 +243,7 @@ mod tests {
         }
         let mut cached = vec![0; FILE_BYTES as usize];
         file.read_exact_at(&mut cached, 0).unwrap();
-        let scratch = Scratch { file, ids: 1, generations: 1, granule: BLOCK, free: Mutex::default() };
+        let scratch = Scratch::of(file);
         let ring = match Uring::new() {
             Ok(ring) => ring,
             Err(why) => return println!("skipped: {why}"),

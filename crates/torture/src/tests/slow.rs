@@ -45,6 +45,10 @@ impl Device for Slow {
         self.late.granule()
     }
 
+    fn name(&self) -> &str {
+        self.late.name()
+    }
+
     fn describe(&self) -> String {
         format!("{}, and one for {:?}", self.late.describe(), self.keeps)
     }

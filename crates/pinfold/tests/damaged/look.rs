@@ -1,4 +1,5 @@
 //! All that a pool shows, whoever shows it.
+#![allow(dead_code, reason = "each user of this file needs a part")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,6 +27,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// All of it in a line, its bytes as a checksum.
+    pub(crate) fn described(&self) -> String {
+        let Self { kind, len, links, extents, .. } = self;
+        let modified = self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let bytes = crc32c::crc32c(&self.bytes);
+        format!("{kind:?}, {len} bytes, crc32c {bytes:08x}, {links} links, modified {modified}, extents {extents:?}")
+    }
+
     /// In which of its parts it differs from another, for a person.
     pub(crate) fn difference(&self, other: &Self) -> String {
         let bytes = self.bytes.iter().zip(&other.bytes).position(|(one, other)| one != other);

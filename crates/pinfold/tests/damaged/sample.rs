@@ -1,4 +1,5 @@
 //! A pool with everything in it, and what a killed owner leaves of it.
+#![allow(dead_code, reason = "each user of this file needs a part")]
 
 use std::fs::File;
 use std::io;

@@ -128,6 +128,7 @@ impl OwnPool {
                 let pinned = file.pin(at..end.min(at + STEP), Access::Read).try_now()?;
                 pinned.will_need();
                 match self.engine.write(to, None, pinned).map(Moving::wait)? {
+                    Ok(0) => return Err(Failed::new("the other end takes no more, and does not say why")),
                     Ok(written) => {
                         at += written;
                         progress.moved(written);

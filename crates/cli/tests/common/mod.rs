@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -27,9 +28,35 @@ pub(crate) struct Ended {
 }
 
 pub(crate) fn run(command: &mut Command) -> Ended {
-    let Output { status, stdout, stderr } = command.output().expect("the command can be started");
+    let Output { status, stdout, stderr } = output(command);
     let text = |bytes| String::from_utf8(bytes).expect("it says text");
     Ended { status: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// So much is said at most. Who goes on for ever is stopped, before all memory of the machine is gone.
+const SAID_MAX: u64 = 256 << 20;
+
+/// As [`Command::output`], within measure.
+fn output(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command can be started");
+    let said = |from: &mut dyn Read| {
+        let mut said = Vec::new();
+        from.take(SAID_MAX).read_to_end(&mut said).expect("it can be heard");
+        said
+    };
+    let (mut out, mut complaints) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    let (stdout, stderr) = std::thread::scope(|scope| {
+        let complained = scope.spawn(|| said(&mut complaints));
+        let stdout = said(&mut out);
+        drop(out);
+        (stdout, complained.join().expect("a thread that listens"))
+    });
+    if stdout.len() as u64 == SAID_MAX || stderr.len() as u64 == SAID_MAX {
+        let _ = child.kill();
+        panic!("it does not stop talking: {command:?}");
+    }
+    Output { status: child.wait().expect("it ends"), stdout, stderr }
 }
 
 impl Ended {
@@ -191,7 +218,7 @@ pub(crate) struct EndedInBytes {
 }
 
 pub(crate) fn run_for_bytes(command: &mut Command) -> EndedInBytes {
-    let Output { status, stdout, stderr } = command.output().expect("the command can be started");
+    let Output { status, stdout, stderr } = output(command);
     let stderr = String::from_utf8(stderr).expect("it complains in text");
     EndedInBytes { status: status.code(), stdout, stderr }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use pinfold::fsck::{self, Part};
 use serde_json::{Value, json};
 
+use crate::names::shown;
 use crate::out::say;
 use crate::status::{self, CannotRun, Status, doing};
 
@@ -67,7 +68,7 @@ enum To {
 
 /// Shows what was asked for.
 pub(crate) fn dump(asked: &Dump) -> Result<Status, CannotRun> {
-    let file = crate::pool::open_to_look(&asked.pool).map_err(doing(asked.pool.display()))?;
+    let file = crate::pool::open_to_look(&asked.pool)?;
     let dump = fsck::Dump::of(&file);
     let mut to = if asked.json { To::Json(Vec::new()) } else { To::Lines };
     let mut ended = Ok(());
@@ -91,7 +92,7 @@ pub(crate) fn dump(asked: &Dump) -> Result<Status, CannotRun> {
     }
     ended?;
     for range in &asked.hex {
-        let bytes = read(&file, range).map_err(doing(asked.pool.display()))?;
+        let bytes = read(&file, range).map_err(doing(shown(&asked.pool)))?;
         to.show_bytes(range.start, &bytes)?;
     }
     if let To::Json(parts) = to {

@@ -10,7 +10,9 @@ use pinfold::fsck::{Finding, Repair, RepairError, Report, Severity, Totals, chec
 use pinfold::live_dir_of;
 use serde_json::{Value, json};
 
-use crate::out::say;
+use crate::names::shown;
+use crate::out::{complain, say};
+use crate::pool::{about_region, open_to_look};
 use crate::status::{CannotRun, Status, doing};
 
 const HELP: &str = "\
@@ -54,13 +56,10 @@ pub(crate) fn fsck(asked: &Fsck) -> Result<Status, CannotRun> {
     if asked.repair && !asked.yes && (asked.json || !std::io::stdin().is_terminal()) {
         return Err(CannotRun("a repair asks before it writes: say --yes where nobody answers".into()));
     }
-    let file = crate::pool::open_to_look(pool).map_err(doing(pool.display()))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(CannotRun(format!("{}: a directory is no pool", pool.display())));
-    }
+    let file = open_to_look(pool)?;
     let report = check(&file, Some(&live_dir));
     if report.findings.contains(&Finding::Moving) {
-        return Err(CannotRun(format!("{}: {}", pool.display(), Finding::Moving)));
+        return Err(CannotRun(format!("{}: {}", shown(pool), Finding::Moving)));
     }
     match asked.repair {
         false => {
@@ -97,7 +96,7 @@ fn repair(asked: &Fsck, report: &Report, live_dir: &Path) -> Result<Status, Cann
             return Ok(Status::of(report.is_clean()));
         }
     }
-    let after = plan.commit()?;
+    let after = plan.commit().map_err(doing(shown(pool)))?;
     match asked.json {
         true => {
             let repair = repair_json(&steps, &suspects, report, Some(&after));
@@ -115,17 +114,20 @@ fn repair(asked: &Fsck, report: &Report, live_dir: &Path) -> Result<Status, Cann
 
 /// What cannot be mended is wrong still; what was not to be touched now is another matter.
 fn refused(asked: &Fsck, report: &Report, error: &RepairError) -> Result<Status, CannotRun> {
-    let why = format!("{}: {error}", asked.pool.display());
+    let why = match error {
+        RepairError::Region(error) => about_region(&asked.pool, error),
+        error => CannotRun(format!("{}: {error}", shown(&asked.pool))),
+    };
     if asked.json {
         let repair = json!({ "done": false, "refused": error.to_string(), "steps": [], "suspects": [] });
         say(json_of(&asked.pool, report, Some(repair)))?;
     }
     match error {
         RepairError::Beyond(_) | RepairError::NotMended(_) if !report.is_clean() => {
-            eprintln!("pinfold: {why}");
+            complain(why);
             Ok(Status::Failed)
         }
-        _ => Err(CannotRun(why)),
+        _ => Err(why),
     }
 }
 
@@ -165,7 +167,7 @@ fn words_of(pool: &Path, report: &Report) -> String {
     if !nodes.is_empty() {
         let _ = writeln!(words, "where: {}", named(report, &nodes));
     }
-    let _ = write!(words, "{}: {}", pool.display(), summary(report));
+    let _ = write!(words, "{}: {}", shown(pool), summary(report));
     words
 }
 

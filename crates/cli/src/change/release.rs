@@ -1,6 +1,6 @@
 //! `release`: pins without a holder leave quarantine by a proof, or by a person's decision (G8).
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -88,8 +88,8 @@ fn confirm(pin: &Pin) -> Result<(), CannotRun> {
     if !stdin.is_terminal() {
         return Err(CannotRun("nobody is there to be asked: --yes says that you are sure".to_owned()));
     }
-    eprintln!("{pin}");
-    eprint!("If a device still reaches this memory, it will write into other files. Release it? [y/N] ");
+    let question = "If a device still reaches this memory, it will write into other files. Release it? [y/N] ";
+    write!(std::io::stderr(), "{pin}\n{question}")?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     match matches!(answer.trim(), "y" | "Y" | "yes") {

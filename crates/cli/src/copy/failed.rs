@@ -49,4 +49,14 @@ macro_rules! fails {
     };
 }
 
-fails!(ChangeError, NameError, PinError, SpaceError, SubmitError, Unpublished);
+fails!(ChangeError, NameError, SpaceError, SubmitError, Unpublished);
+
+impl From<PinError> for Failed {
+    fn from(error: PinError) -> Self {
+        match error {
+            // What is filled has a number and no name yet.
+            PinError::Space { source, .. } => (*source).into(),
+            error => Self::with(error.errno(), error.to_string()),
+        }
+    }
+}

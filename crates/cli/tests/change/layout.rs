@@ -81,10 +81,10 @@ fn g6_transfers_in_the_way_are_seen_left_or_waited_for() {
     let _serving = pinfold_control::serve(&pool, pinfold::live_dir_of(&pool_file.path)).unwrap();
     let file = pool.open("/file").unwrap();
     let pinned = file.pin(0..4096, Access::Write).labelled("nic 0", "chunk 17").unwrap().wait().unwrap();
-    pool_file.refuses("truncate", &["-s", "0", "--try", "/file"], "/file: busy: /file bytes 0..4096: process");
+    pool_file.refuses("truncate", &["-s", "0", "--try", "/file"], "pool: busy: /file bytes 0..4096: process");
     pool_file.refuses("truncate", &["-s", "0", "--timeout", "0.001", "/file"], "nic 0");
     pool_file.refuses("fallocate", &["-c", "-l", "4K", "--timeout", "0", "/file"], "timed out");
-    pool_file.refuses("fallocate", &["-c", "-l", "4K", "--detach", "/file"], "/file: ");
+    pool_file.refuses("fallocate", &["-c", "-l", "4K", "--detach", "/file"], "/file bytes 0 to the end: ");
     assert_eq!(file.len(), 65536);
     pool_file.does("fallocate", &["-p", "-o", "0", "-l", "8K", "--detach", "/file"]);
     assert_eq!((file.len(), pool.stats().parked), (65536, 4096));

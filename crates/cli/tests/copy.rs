@@ -287,7 +287,13 @@ fn destinations_are_as_with_cp() {
 
     lab.run("get", ["/a", "/b", "nope"]).expect(3).expect_one_line_about("nope: is no directory");
     lab.run("get", ["/a", "nope/"]).expect(3).expect_one_line_about("nope/: is no directory");
-    lab.run("get", ["/a", "nope/a"]).expect(3).expect_one_line_about("No such file or directory");
+    lab.run("get", ["/a", "nope/a"]).expect(3).expect_one_line_about("/a: nope/a: No such file or directory");
+    lab.run("get", ["-f", "/a", "/dev/full"]).expect(3).expect_one_line_about("/a: /dev/full: No space left on device");
+    let full = File::options().write(true).open("/dev/full").expect("a device that is full");
+    let get = lab.command("get", ["/a", "-"]).stdout(full).stderr(Stdio::piped()).spawn().expect("it starts");
+    let said = ended(get);
+    assert_eq!(said.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("/a: standard output: No space left"), "{said:?}");
     lab.run("get", ["/new", "."]).expect(3).expect_one_line_about("say -r");
     lab.run("get", ["/new", "-"]).expect(3).expect_one_line_about("standard output takes files");
     lab.run("get", ["-r", "/new", "fresh/"]).expect(0);
@@ -347,6 +353,22 @@ fn without_space_nothing_half_is_left() {
         // But for a checkpoint.
         assert!(now + (64 << 10) >= free, "all of it is free again: {now} of {free}");
     }
+}
+
+#[test]
+fn what_is_left_out_of_a_full_pool_is_counted() {
+    let lab = Lab::in_memory();
+    lab.run("mkfs", ["--size", "16M"]).expect(0);
+    for number in 0..40 {
+        lab.file(format!("in/{number}"), noise(1 << 20, number));
+    }
+    let ended = lab.run("put", ["-r", "in", "/"]).expect(3);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let (last, failed) = lines.split_last().expect("it says why");
+    assert!(failed.iter().all(|line| line.contains(": no space: ")), "{}", ended.stderr);
+    let went_in = lab.run("ls", ["/in"]).expect(0).stdout.lines().count();
+    let left = 40 - went_in - failed.len();
+    assert_eq!(*last, format!("pinfold: pool: {left} more files left out: all would fail for the same reason"));
 }
 
 #[test]

@@ -241,17 +241,17 @@ impl Getting<'_> {
         }
         let one = |job: &Job| {
             progress.now(shown(&job.from));
-            self.file(job, &progress)?;
+            self.file(job, &progress).map_err(|failed| failed.while_writing(&job.to))?;
             self.told(&progress, &job.from, &job.to).map_err(|error| Failed::new(error.0))
         };
         // To a stream one after the other.
         let at_once = if is_dash(&self.asked.file) { 1 } else { usize::MAX };
-        let left = do_all(&plan.files, at_once, one, |job, why| failed(&job.from, why));
-        sums.files = (plan.files.len() - left) as u64;
-        sums.failed += left as u64;
+        let undone = do_all(&plan.files, at_once, one, |job, why| failed(&job.from, why));
+        sums.files_but(&undone, plan.files.len());
+        progress.left_out(&self.asked.pool, &undone);
         sums.bytes = plan.files.iter().map(|job| job.len).sum();
         for (from, to, leads_to) in &plan.links {
-            match self.link(leads_to, to) {
+            match self.link(leads_to, to).map_err(|failed| failed.while_writing(to)) {
                 Ok(()) => sums.links += 1,
                 Err(why) => {
                     failed(from, &why);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::names::shown;
 use crate::out::{complain, say};
-use crate::pool::{about_region, open_to_look};
+use crate::pool::{about_region, check_live_dir, open_to_look};
 use crate::status::{CannotRun, Status, doing};
 
 const HELP: &str = "\
@@ -57,6 +57,7 @@ pub(crate) fn fsck(asked: &Fsck) -> Result<Status, CannotRun> {
         return Err(CannotRun("a repair asks before it writes: say --yes where nobody answers".into()));
     }
     let file = open_to_look(pool)?;
+    check_live_dir(pool)?;
     let report = check(&file, Some(&live_dir));
     if report.findings.contains(&Finding::Moving) {
         return Err(CannotRun(format!("{}: {}", shown(pool), Finding::Moving)));

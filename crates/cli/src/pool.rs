@@ -97,6 +97,20 @@ fn check_kind(path: &Path) -> Result<(), CannotRun> {
     Err(CannotRun(wrong_kind(&shown(path), found)))
 }
 
+/// Whether what lies beside the pool may be looked at: there it is written what devices reach.
+pub(crate) fn check_live_dir(pool: &Path) -> Result<(), CannotRun> {
+    let live_dir = live_dir_of(pool);
+    match fs::read_dir(&live_dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let (pool, live_dir) = (shown(pool), shown(live_dir));
+            Err(CannotRun(format!(
+                "{pool}: what devices reach is written in {live_dir}: permission denied; be who owns the pool"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What is said of a path at which no pool can be.
 fn wrong_kind(said: &str, found: &str) -> String {
     format!("{said}: is not a pool: it is {found}; give a file or a device-DAX device")

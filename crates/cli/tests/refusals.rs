@@ -113,6 +113,25 @@ fn a_pool_that_may_not_be_opened_is_refused_by_every_command() {
 }
 
 #[test]
+fn who_may_not_see_what_devices_reach_is_told_so() {
+    let lab = Lab::in_memory().with_pool();
+    // It is reached by somebody who died.
+    let mut own = lab.command("own", [] as [&str; 0]).stdout(Stdio::piped()).spawn().expect("it starts");
+    std::io::Read::read(own.stdout.as_mut().expect("a pipe"), &mut [0]).expect("it is ready");
+    own.kill().and_then(|()| own.wait()).expect("it ends");
+    fs::set_permissions(lab.pool(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("permissions");
+    for command in ["fsck", "who", "df", "map", "quarantine"] {
+        let mut asked = lab.command(command, [] as [&str; 0]);
+        if !as_nobody(&mut asked, &lab.path("")) || !rustix::process::geteuid().is_root() {
+            return println!("skipped: nobody else may run the command here");
+        }
+        let said = "what devices reach is written in pool.live: permission denied; be who owns the pool";
+        expect_about(&run(&mut asked).expect(3), command, "pool", said);
+        run(&mut lab.command(command, [] as [&str; 0])).expect(0);
+    }
+}
+
+#[test]
 fn a_pool_that_another_process_owns_and_does_not_serve_is_refused_by_what_changes_it() {
     let lab = Lab::in_memory().with_pool();
     let pool = pinfold::Pool::load(lab.pool()).expect("the pool");
@@ -138,6 +157,10 @@ fn what_a_pool_refuses_is_said_with_the_pool_and_the_path_once() {
         assert!(ended.stderr.starts_with(&format!("pinfold: pool: {said}")), "{command}: {}", ended.stderr);
         assert_eq!((ended.stdout.as_str(), ended.stderr.lines().count()), ("", 1), "{command}: {}", ended.stderr);
     }
+    let ended = lab.run("fallocate", ["/f", "-o", "15E", "-l", "15E"]).expect(3);
+    assert_eq!(ended.stderr, "pinfold: pool: /f: the range ends past the longest file, of 1E\n");
+    lab.run("truncate", ["-c", "/no", "/no/no", "-s", "1"]).expect(0).expect_silence();
+    lab.run("stat", ["/no"]).expect(3);
     let mut put = lab.command("put", ["/dev/zero", "/x"]);
     let ended = run(&mut put).expect(3);
     assert!(ended.stderr.starts_with("pinfold: /dev/zero: no space: "), "{}", ended.stderr);

@@ -61,6 +61,9 @@ fn every_command_has_a_page() {
         assert_eq!(run(pinfold().args(["man", &command])).expect(0).stdout, own);
     }
     assert_eq!(fs::read_dir(lab.path("man")).expect("pages").count(), commands().len() + 1);
+    // Where a command has statuses of its own, its page shows those.
+    let fsck = page("pinfold-fsck").replace('\\', "");
+    assert!(fsck.contains("something is wrong, and left as it is") && !fsck.contains("a check failed"), "{fsck}");
     run(pinfold().args(["man", "dmeo"])).expect(2);
     let full = run(pinfold().args(["man", "--dir", "/dev/null/x"])).expect(3);
     full.expect_one_line_about("/dev/null/x");

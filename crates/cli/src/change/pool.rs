@@ -6,6 +6,7 @@ use clap::Args;
 use pinfold_control::{Answer, Request};
 
 use super::ask::{each_in, unexpected, with_pool};
+use crate::names::shown;
 use crate::out::say;
 use crate::size;
 use crate::status::{self, CannotRun, Status};
@@ -28,7 +29,7 @@ pub(crate) struct Resize {
     /// The pool.
     pool: PathBuf,
     /// What it shall have: bytes, or with K, M, G or T. A pool never shrinks.
-    #[arg(value_parser = size::parse)]
+    #[arg(value_parser = size::parse, allow_negative_numbers = true)]
     size: u64,
     /// What it has then, as JSON.
     #[arg(long)]
@@ -56,7 +57,7 @@ pub(super) fn resize(asked: &Resize) -> Result<Status, CannotRun> {
     })?;
     match asked.json {
         true => say(serde_json::json!({ "len": len }))?,
-        false => say(format_args!("{}: {len} bytes", asked.pool.display()))?,
+        false => say(format_args!("{}: has {} now", shown(&asked.pool), size::with_noun(len)))?,
     }
     Ok(Status::Held)
 }

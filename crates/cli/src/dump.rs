@@ -21,6 +21,7 @@ use crate::status::{self, CannotRun, Status, doing};
 #[command(after_help = status::HELP)]
 pub(crate) struct Dump {
     /// The file that holds the pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Both superblocks.
     #[arg(long)]

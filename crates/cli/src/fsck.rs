@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::names::shown;
 use crate::out::{complain, say};
 use crate::pool::{about_region, check_live_dir, open_to_look};
+use crate::size::human;
 use crate::status::{CannotRun, Status, doing};
 
 const HELP: &str = "\
@@ -31,6 +32,7 @@ Exit status:
 #[command(after_help = HELP)]
 pub(crate) struct Fsck {
     /// The file that holds the pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Mends what can be mended, and asks before it writes.
     ///
@@ -196,13 +198,13 @@ fn summary(report: &Report) -> String {
         (free, "free"),
     ];
     let kinds: Vec<String> =
-        kinds.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, of)| format!("{} {of}", size(*bytes))).collect();
+        kinds.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, of)| format!("{} {of}", human(*bytes))).collect();
     let Totals { files, directories, symlinks, .. } = report.totals;
     let mut nodes = vec![count(files, "file"), count_as(directories, "directory", "directories")];
     if symlinks > 0 {
         nodes.push(count(symlinks, "link"));
     }
-    format!("{found}; {}; of {}: {}", nodes.join(", "), size(total), kinds.join(", "))
+    format!("{found}; {}; of {}: {}", nodes.join(", "), human(total), kinds.join(", "))
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -211,23 +213,6 @@ fn count(number: u64, what: &str) -> String {
 
 fn count_as(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Bytes, in the largest unit of which there is one at least.
-fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let shift = bytes.max(1).ilog2() / 10;
-    match shift {
-        0 => format!("{bytes} bytes"),
-        _ => {
-            let unit = units[(shift as usize - 1).min(units.len() - 1)];
-            let tenths = (bytes * 10) >> (10 * shift.min(units.len() as u32));
-            match tenths % 10 {
-                0 => format!("{} {unit}", tenths / 10),
-                part => format!("{}.{part} {unit}", tenths / 10),
-            }
-        }
-    }
 }
 
 /// Nodes with their paths.

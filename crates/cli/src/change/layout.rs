@@ -17,9 +17,10 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Truncate {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Files in the pool, which are made if they are not there.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// The new length: bytes, or with K, M, G or T.
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse, allow_hyphen_values = true)]
@@ -35,8 +36,10 @@ pub(crate) struct Truncate {
 #[command(after_help = status::HELP)]
 pub(crate) struct Fallocate {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The file, in the pool; it is made if blocks are set aside for it.
+    #[arg(value_hint = clap::ValueHint::Other)]
     path: PathBuf,
     /// Where the range begins: bytes, or with K, M, G or T.
     #[arg(short, long, value_name = "SIZE", default_value = "0", value_parser = size::parse, allow_hyphen_values = true)]

@@ -15,9 +15,10 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Rm {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What is removed, in the pool.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Removes directories, with all that is in them.
     #[arg(short, long)]
@@ -31,10 +32,13 @@ pub(crate) struct Rm {
 #[command(after_help = status::HELP)]
 pub(crate) struct Mv {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What is renamed, in the pool.
+    #[arg(value_hint = clap::ValueHint::Other)]
     from: PathBuf,
     /// Its new name, or the directory that it goes into.
+    #[arg(value_hint = clap::ValueHint::Other)]
     to: PathBuf,
     /// Replaces no file of that name: then nothing is renamed.
     #[arg(short, long, conflicts_with_all = ["force", "exchange"])]
@@ -51,10 +55,13 @@ pub(crate) struct Mv {
 #[command(after_help = status::HELP)]
 pub(crate) struct Ln {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The file that gets one more name, or where the symbolic link leads.
+    #[arg(value_hint = clap::ValueHint::Other)]
     target: PathBuf,
     /// The new name, or the directory that it goes into.
+    #[arg(value_hint = clap::ValueHint::Other)]
     new: PathBuf,
     /// Makes a symbolic link. Its target need not be there.
     #[arg(short, long)]
@@ -65,9 +72,10 @@ pub(crate) struct Ln {
 #[command(after_help = status::HELP)]
 pub(crate) struct Mkdir {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The new directories, in the pool.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Makes those above as well. What is there already is no failure.
     #[arg(short, long)]

@@ -16,6 +16,7 @@ use crate::status::{self, CannotRun, Status, doing};
 #[command(after_help = status::HELP)]
 pub(crate) struct Own {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Says that it is ready as JSON.
     #[arg(long)]

@@ -15,8 +15,10 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Sync {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Files in the pool; all of it if none is given.
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Takes a checkpoint as well: the next opening has nothing to replay.
     #[arg(long)]
@@ -27,6 +29,7 @@ pub(crate) struct Sync {
 #[command(after_help = status::HELP)]
 pub(crate) struct Resize {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What it shall have: bytes, or with K, M, G or T. A pool never shrinks.
     #[arg(value_parser = size::parse, allow_negative_numbers = true)]

@@ -15,6 +15,7 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Release {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Releases this pin because you say that no device reaches its memory. If one does, it writes into other files.
     ///

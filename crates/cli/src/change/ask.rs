@@ -69,7 +69,16 @@ impl Asked {
 
     /// What a path leads to; `None` if there is nothing.
     pub(super) fn kind(&mut self, path: &Path) -> Result<Option<FileKind>, Refusal> {
-        match self.ask(&Request::Metadata { path: path.to_owned(), follow: true }) {
+        self.kind_if(path, true)
+    }
+
+    /// What has a name, which may be a link itself; `None` if nothing has.
+    pub(super) fn kind_of_name(&mut self, path: &Path) -> Result<Option<FileKind>, Refusal> {
+        self.kind_if(path, false)
+    }
+
+    fn kind_if(&mut self, path: &Path, follow: bool) -> Result<Option<FileKind>, Refusal> {
+        match self.ask(&Request::Metadata { path: path.to_owned(), follow }) {
             Ok(Answer::Metadata(known)) => Ok(Some(known.kind)),
             Ok(other) => Err(unexpected(&other)),
             Err(refusal) if is(&refusal, Errno::NOENT) => Ok(None),

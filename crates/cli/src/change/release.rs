@@ -9,6 +9,7 @@ use pinfold_control::{Answer, Pin, Released, Request, parse_pin_id};
 
 use super::ask::{Asked, unexpected, with_pool};
 use crate::out::say;
+use crate::size;
 use crate::status::{self, CannotRun, Status};
 
 #[derive(Args, Debug)]
@@ -50,9 +51,10 @@ fn by_proof(pool: &mut Asked, asked: &Release) -> Result<Status, CannotRun> {
         return Ok(Status::Held);
     }
     let Released { pins, rings_gone, rings_there, left } = released;
-    say(format_args!("{pins} pins released; {rings_gone} rings are gone, {rings_there} are not"))?;
+    let [pins, left_said] = [pins, left].map(|number| size::count(number, "pin"));
+    say(format_args!("{pins} released; of the rings beside the pool {rings_gone} are gone and {rings_there} are not"))?;
     if left > 0 {
-        say(format_args!("{left} pins are still in quarantine:"))?;
+        say(format_args!("{left_said} still in quarantine:"))?;
         for pin in quarantine(pool)? {
             say(format_args!("  {}  {pin}", pin.id))?;
         }

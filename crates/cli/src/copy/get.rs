@@ -27,7 +27,8 @@ use crate::status::{self, CannotRun, Status};
 ///
 /// Each gets its name once it is whole, in one step. Bytes go from the pool's blocks straight to the disk, past the page cache
 /// where the file system can do that. Kept are bytes, holes, names, directories and symbolic links. Who is killed leaves no half
-/// file. A pool that another process owns is read as `cat` reads it; a file whose blocks change meanwhile is copied again.
+/// file under its name; where the file system has no unnamed files, it is left as `.pinfold-` and numbers beside it. A pool that
+/// another process owns is read as `cat` reads it; a file whose blocks change meanwhile is copied again.
 #[derive(Args, Debug)]
 #[command(after_help = status::HELP)]
 pub(crate) struct Get {

@@ -1,7 +1,9 @@
 //! `pinfold dump`: a pool's medium as it lies there, for people who look for what went wrong.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap::Args;
 use pinfold::fsck::{self, Part};
 use serde_json::{Value, json};
 
+use crate::names;
+use crate::names::shown;
 use crate::out::say;
 use crate::status::{self, CannotRun, Status, doing};
 
@@ -20,6 +24,7 @@ use crate::status::{self, CannotRun, Status, doing};
 #[command(after_help = status::HELP)]
 pub(crate) struct Dump {
     /// The file that holds the pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Both superblocks.
     #[arg(long)]
@@ -67,7 +72,7 @@ enum To {
 
 /// Shows what was asked for.
 pub(crate) fn dump(asked: &Dump) -> Result<Status, CannotRun> {
-    let file = crate::pool::open_to_look(&asked.pool).map_err(doing(asked.pool.display()))?;
+    let file = crate::pool::open_to_look(&asked.pool)?;
     let dump = fsck::Dump::of(&file);
     let mut to = if asked.json { To::Json(Vec::new()) } else { To::Lines };
     let mut ended = Ok(());
@@ -91,7 +96,7 @@ pub(crate) fn dump(asked: &Dump) -> Result<Status, CannotRun> {
     }
     ended?;
     for range in &asked.hex {
-        let bytes = read(&file, range).map_err(doing(asked.pool.display()))?;
+        let bytes = read(&file, range).map_err(doing(shown(&asked.pool)))?;
         to.show_bytes(range.start, &bytes)?;
     }
     if let To::Json(parts) = to {
@@ -164,6 +169,7 @@ fn json_of(part: &Part) -> Value {
             fsck::Value::Number(number) => json!(number),
             fsck::Value::Signed(number) => json!(number),
             fsck::Value::Flag(flag) => json!(flag),
+            fsck::Value::Text(text) => json!(names::json(OsStr::from_bytes(text))),
             other => json!(other.to_string()),
         };
         object.insert(fact.name.into(), value);

@@ -10,7 +10,10 @@ use pinfold::fsck::{Finding, Repair, RepairError, Report, Severity, Totals, chec
 use pinfold::live_dir_of;
 use serde_json::{Value, json};
 
-use crate::out::say;
+use crate::names::shown;
+use crate::out::{complain, say};
+use crate::pool::{about_region, check_live_dir, open_to_look};
+use crate::size::human;
 use crate::status::{CannotRun, Status, doing};
 
 const HELP: &str = "\
@@ -29,6 +32,7 @@ Exit status:
 #[command(after_help = HELP)]
 pub(crate) struct Fsck {
     /// The file that holds the pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Mends what can be mended, and asks before it writes.
     ///
@@ -54,13 +58,11 @@ pub(crate) fn fsck(asked: &Fsck) -> Result<Status, CannotRun> {
     if asked.repair && !asked.yes && (asked.json || !std::io::stdin().is_terminal()) {
         return Err(CannotRun("a repair asks before it writes: say --yes where nobody answers".into()));
     }
-    let file = crate::pool::open_to_look(pool).map_err(doing(pool.display()))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(CannotRun(format!("{}: a directory is no pool", pool.display())));
-    }
+    let file = open_to_look(pool)?;
+    check_live_dir(pool)?;
     let report = check(&file, Some(&live_dir));
     if report.findings.contains(&Finding::Moving) {
-        return Err(CannotRun(format!("{}: {}", pool.display(), Finding::Moving)));
+        return Err(CannotRun(format!("{}: {}", shown(pool), Finding::Moving)));
     }
     match asked.repair {
         false => {
@@ -97,7 +99,7 @@ fn repair(asked: &Fsck, report: &Report, live_dir: &Path) -> Result<Status, Cann
             return Ok(Status::of(report.is_clean()));
         }
     }
-    let after = plan.commit()?;
+    let after = plan.commit().map_err(doing(shown(pool)))?;
     match asked.json {
         true => {
             let repair = repair_json(&steps, &suspects, report, Some(&after));
@@ -115,17 +117,20 @@ fn repair(asked: &Fsck, report: &Report, live_dir: &Path) -> Result<Status, Cann
 
 /// What cannot be mended is wrong still; what was not to be touched now is another matter.
 fn refused(asked: &Fsck, report: &Report, error: &RepairError) -> Result<Status, CannotRun> {
-    let why = format!("{}: {error}", asked.pool.display());
+    let why = match error {
+        RepairError::Region(error) => about_region(&asked.pool, error),
+        error => CannotRun(format!("{}: {error}", shown(&asked.pool))),
+    };
     if asked.json {
         let repair = json!({ "done": false, "refused": error.to_string(), "steps": [], "suspects": [] });
         say(json_of(&asked.pool, report, Some(repair)))?;
     }
     match error {
         RepairError::Beyond(_) | RepairError::NotMended(_) if !report.is_clean() => {
-            eprintln!("pinfold: {why}");
+            complain(why);
             Ok(Status::Failed)
         }
-        _ => Err(CannotRun(why)),
+        _ => Err(why),
     }
 }
 
@@ -165,7 +170,7 @@ fn words_of(pool: &Path, report: &Report) -> String {
     if !nodes.is_empty() {
         let _ = writeln!(words, "where: {}", named(report, &nodes));
     }
-    let _ = write!(words, "{}: {}", pool.display(), summary(report));
+    let _ = write!(words, "{}: {}", shown(pool), summary(report));
     words
 }
 
@@ -193,13 +198,13 @@ fn summary(report: &Report) -> String {
         (free, "free"),
     ];
     let kinds: Vec<String> =
-        kinds.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, of)| format!("{} {of}", size(*bytes))).collect();
+        kinds.iter().filter(|(bytes, _)| *bytes > 0).map(|(bytes, of)| format!("{} {of}", human(*bytes))).collect();
     let Totals { files, directories, symlinks, .. } = report.totals;
     let mut nodes = vec![count(files, "file"), count_as(directories, "directory", "directories")];
     if symlinks > 0 {
         nodes.push(count(symlinks, "link"));
     }
-    format!("{found}; {}; of {}: {}", nodes.join(", "), size(total), kinds.join(", "))
+    format!("{found}; {}; of {}: {}", nodes.join(", "), human(total), kinds.join(", "))
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -208,23 +213,6 @@ fn count(number: u64, what: &str) -> String {
 
 fn count_as(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Bytes, in the largest unit of which there is one at least.
-fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let shift = bytes.max(1).ilog2() / 10;
-    match shift {
-        0 => format!("{bytes} bytes"),
-        _ => {
-            let unit = units[(shift as usize - 1).min(units.len() - 1)];
-            let tenths = (bytes * 10) >> (10 * shift.min(units.len() as u32));
-            match tenths % 10 {
-                0 => format!("{} {unit}", tenths / 10),
-                part => format!("{}.{part} {unit}", tenths / 10),
-            }
-        }
-    }
 }
 
 /// Nodes with their paths.

@@ -30,13 +30,33 @@ use status::{CannotRun, Status};
 fn main() -> ExitCode {
     let ended = match second() {
         Some(ended) => ended,
-        None => carry_out(Cli::parse().command),
+        None => match Cli::try_parse() {
+            Ok(asked) => carry_out(asked.command),
+            // Help is asked for, or the command line is wrong.
+            Err(said) => return say_of_itself(&said),
+        },
     };
+    exit(ended)
+}
+
+fn exit(ended: Result<Status, CannotRun>) -> ExitCode {
     let status = ended.unwrap_or_else(|why| {
         out::complain(why);
         Status::CannotRun
     });
     ExitCode::from(status.number())
+}
+
+/// What the command says of itself.
+fn say_of_itself(said: &clap::Error) -> ExitCode {
+    match said.use_stderr() {
+        false => exit(out::went(said.print()).map(|_| Status::Held)),
+        // Where it cannot be said, the exit status still says it.
+        true => {
+            let _ = said.print();
+            ExitCode::from(said.exit_code() as u8)
+        }
+    }
 }
 
 /// What the second processes of the demo and of the torture do.

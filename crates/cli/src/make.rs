@@ -3,12 +3,15 @@
 //! Stays true  M1: what is there and not empty is overwritten only with `--force`.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::FileTypeExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use pinfold::region::OpenError;
 use pinfold::{POOL_BYTES_MAX, POOL_BYTES_MIN, PoolError, PoolOptions, Snapshot};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::look::{info_json, of_pool};
 use crate::names::shown;
@@ -28,10 +31,10 @@ pub(crate) struct Mkfs {
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     pub(crate) pool: PathBuf,
     /// How large, as in 64M or 1.5G; all of a file or device that is there, if it is not given.
-    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse, allow_hyphen_values = true)]
     pub(crate) size: Option<u64>,
     /// The unit in which space is given out: a power of two from 4K to 2M.
-    #[arg(short, long, value_name = "SIZE", value_parser = block_size, default_value = "4K")]
+    #[arg(short, long, value_name = "SIZE", value_parser = block_size, default_value = "4K", allow_hyphen_values = true)]
     pub(crate) block_size: u64,
     /// Overwrites what is there, a pool too. All of it is lost.
     #[arg(short, long)]
@@ -70,9 +73,10 @@ fn length(asked: &Mkfs) -> Result<u64, CannotRun> {
     let there = match fs::metadata(&asked.pool) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match asked.size {
-                Some(len) => possible(asked, len),
-                None => refuse("is not there yet; say how large it shall be, as in --size 64M".to_owned()),
+            return match (nothing_there(&asked.pool), asked.size) {
+                (Err(why), _) => refuse(why.to_owned()),
+                (_, Some(len)) => possible(asked, len),
+                (_, None) => refuse("is not there yet; say how large it shall be, as in --size 64M".to_owned()),
             };
         }
         Err(error) => return refuse(error.to_string()),
@@ -85,7 +89,7 @@ fn length(asked: &Mkfs) -> Result<u64, CannotRun> {
     }
     let len = asked.size.unwrap_or(there.len());
     if len > there.len() {
-        let (have, asked_for) = (size::exact(there.len()), size::exact(len));
+        let (have, asked_for) = (size::with_noun(there.len()), size::with_noun(len));
         return refuse(format!("has {have}, and {asked_for} were asked for; make it longer, or ask for less"));
     }
     if there.len() == 0 {
@@ -96,10 +100,23 @@ fn length(asked: &Mkfs) -> Result<u64, CannotRun> {
         return Ok(len);
     }
     match Snapshot::open(&asked.pool) {
-        Err(PoolError::NotAPool) if !holds_something(&asked.pool)? => Ok(len),
-        Err(PoolError::NotAPool) => refuse("holds something already; say --force to overwrite it".to_owned()),
+        Err(PoolError::NotAPool) => match holds_something(&asked.pool) {
+            Ok(false) => Ok(len),
+            Ok(true) => refuse("holds something already; say --force to overwrite it".to_owned()),
+            Err(error) => refuse(error.to_string()),
+        },
         Err(PoolError::Io(error)) => refuse(error.to_string()),
         _ => Err(said(&asked.pool, &PoolError::Exists)),
+    }
+}
+
+/// Whether a file can be made where there is none.
+fn nothing_there(path: &Path) -> Result<(), &'static str> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    match dir {
+        _ if fs::symlink_metadata(path).is_ok() => Err("is a link that leads nowhere; remove it, or give another path"),
+        Some(dir) if !dir.exists() => Err("its directory is not there; make that first"),
+        _ => Ok(()),
     }
 }
 
@@ -107,37 +124,51 @@ fn length(asked: &Mkfs) -> Result<u64, CannotRun> {
 fn device(asked: &Mkfs) -> Result<u64, CannotRun> {
     let kind = fs::metadata(&asked.pool)?.file_type();
     let said = shown(&asked.pool);
+    let no_memory =
+        || CannotRun(format!("{said}: is no memory that a pool can live in; give a file or a device-DAX device"));
     if !kind.is_char_device() {
-        return Err(CannotRun(format!(
-            "{said}: is no memory that a pool can live in; give a file or a device-DAX device"
-        )));
+        return Err(no_memory());
     }
-    match asked.size {
-        Some(len) => possible(asked, len),
-        // Claimed only to be asked, and let go again.
-        None => Ok(pinfold::Region::open(&asked.pool).map_err(|error| about(&asked.pool, &error.into()))?.len()),
-    }
+    // Claimed only to be asked, and let go again.
+    let all = match pinfold::Region::open(&asked.pool) {
+        Ok(region) => region.len(),
+        Err(OpenError::WrongType { .. }) => return Err(no_memory()),
+        Err(error) => return Err(about(&asked.pool, &error.into())),
+    };
+    asked.size.map_or(Ok(all), |len| possible(asked, len))
 }
 
 fn possible(asked: &Mkfs, len: u64) -> Result<u64, CannotRun> {
     match (POOL_BYTES_MIN..=POOL_BYTES_MAX).contains(&len) {
         true => Ok(len),
         false => {
-            let [len, min, max] = [len, POOL_BYTES_MIN, POOL_BYTES_MAX].map(size::exact);
+            let [len, min, max] = [len, POOL_BYTES_MIN, POOL_BYTES_MAX].map(size::with_noun);
             Err(CannotRun(format!("{}: a pool of {len} is not possible; take {min} to {max}", shown(&asked.pool))))
         }
     }
 }
 
-/// How much of a file is looked at: partition tables, file systems and the like begin there.
-const LOOK: u64 = 1 << 20;
-
-/// Whether there is anything but zeros at the beginning of a file.
-fn holds_something(path: &Path) -> Result<bool, CannotRun> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut bytes));
-    read.map_err(|error| CannotRun(format!("{}: {error}", shown(path))))?;
-    Ok(bytes.iter().any(|byte| *byte != 0))
+/// Whether there is anything but zeros in a file: all of it is looked at, holes are passed over.
+fn holds_something(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let start = match seek(&file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(false),
+            // Not every file system says where there are holes.
+            Err(_) => at,
+        };
+        let read = file.read_at(&mut bytes, start)?;
+        if bytes[..read].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+        if read == 0 {
+            return Ok(false);
+        }
+        at = start + read as u64;
+    }
 }
 
 fn said(path: &Path, error: &PoolError) -> CannotRun {

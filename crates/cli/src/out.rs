@@ -24,7 +24,8 @@ pub(crate) fn complain(why: impl Display) {
     let _ = writeln!(io::stderr().lock(), "pinfold: {}", one_line(&why.to_string()));
 }
 
-fn went(written: io::Result<()>) -> Result<bool, CannotRun> {
+/// What became of writing to standard output; false if nobody reads any more.
+pub(crate) fn went(written: io::Result<()>) -> Result<bool, CannotRun> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

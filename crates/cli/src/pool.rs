@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pinfold::region::{Holder, OpenError, holder_of};
 use pinfold::{PoolError, Snapshot, live_dir_of};
-use pinfold_control::{Client, Request, rings_in};
+use pinfold_control::{Client, ReachError, Request, rings_in};
 use pinfold_dma::RingLock;
 
 use crate::names::shown;
@@ -22,14 +22,10 @@ pub(crate) fn look(path: &Path) -> Result<Snapshot, CannotRun> {
     Snapshot::open(path).map_err(|error| about(path, &error))
 }
 
-/// Opens what may hold a pool, to look at it. Looked at before: opening a pipe would wait for its other end.
-pub(crate) fn open_to_look(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::FileTypeExt;
-    let kind = std::fs::metadata(path)?.file_type();
-    match kind.is_file() || kind.is_char_device() || kind.is_dir() {
-        true => File::open(path),
-        false => Err(std::io::Error::other("is not a pool: neither a file nor a device")),
-    }
+/// Opens what may hold a pool, to look at it.
+pub(crate) fn open_to_look(path: &Path) -> Result<File, CannotRun> {
+    check_kind(path)?;
+    File::open(path).map_err(|error| about(path, &PoolError::Io(error)))
 }
 
 /// The process that owns the pool, as far as it can be seen from here.
@@ -92,10 +88,32 @@ pub(crate) fn ring_locks(path: &Path) -> Result<Vec<RingLock>, CannotRun> {
 fn check_kind(path: &Path) -> Result<(), CannotRun> {
     let metadata = fs::metadata(path).map_err(|error| about(path, &PoolError::Io(error)))?;
     let kind = metadata.file_type();
-    match kind.is_fifo() || kind.is_socket() || kind.is_dir() {
-        true => Err(about(path, &PoolError::NotAPool)),
-        false => Ok(()),
+    let found = match (kind.is_dir(), kind.is_fifo(), kind.is_socket()) {
+        (true, ..) => "a directory",
+        (_, true, _) => "a pipe",
+        (.., true) => "a socket",
+        _ => return Ok(()),
+    };
+    Err(CannotRun(wrong_kind(&shown(path), found)))
+}
+
+/// Whether what lies beside the pool may be looked at: there it is written what devices reach.
+pub(crate) fn check_live_dir(pool: &Path) -> Result<(), CannotRun> {
+    let live_dir = live_dir_of(pool);
+    match fs::read_dir(&live_dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let (pool, live_dir) = (shown(pool), shown(live_dir));
+            Err(CannotRun(format!(
+                "{pool}: what devices reach is written in {live_dir}: permission denied; be who owns the pool"
+            )))
+        }
+        _ => Ok(()),
     }
+}
+
+/// What is said of a path at which no pool can be.
+fn wrong_kind(said: &str, found: &str) -> String {
+    format!("{said}: is not a pool: it is {found}; give a file or a device-DAX device")
 }
 
 /// What is said of a pool that could not be opened (P2).
@@ -103,27 +121,52 @@ pub(crate) fn about(path: &Path, error: &PoolError) -> CannotRun {
     let said = shown(path);
     CannotRun(match error {
         // No pool has a length that cannot be mapped.
-        PoolError::NotAPool | PoolError::Region(OpenError::BadLength { .. }) => {
-            format!("{said}: is not a pool; make one with `pinfold mkfs`")
-        }
+        PoolError::NotAPool => no_pool(&said),
+        PoolError::Region(error) => return about_region(path, error),
         PoolError::Damaged(why) => format!("{said}: the pool is damaged: {why}; look at it with `pinfold fsck`"),
-        PoolError::Region(OpenError::Claimed { holder, .. }) => owned(path, *holder),
         PoolError::Io(error) => io_error(&said, error),
-        PoolError::Region(OpenError::Os { source, doing, .. }) => match source.kind() {
-            ErrorKind::NotFound | ErrorKind::PermissionDenied => io_error(&said, source),
-            _ => format!("{said}: {doing}: {source}"),
-        },
-        PoolError::Region(error) => {
-            let text = error.to_string();
-            let what = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
-            format!("{said}: {what}")
-        }
         PoolError::AreaLost => format!(
             "{said}: its directory {} is lost, and devices may still write into the pool; start the machine anew",
             shown(live_dir_of(path))
         ),
         error => format!("{said}: {}", one_line(&error.to_string())),
     })
+}
+
+/// The same, of its memory.
+pub(crate) fn about_region(path: &Path, error: &OpenError) -> CannotRun {
+    let said = shown(path);
+    CannotRun(match error {
+        // No pool has a length that cannot be mapped.
+        OpenError::BadLength { .. } => no_pool(&said),
+        OpenError::WrongType { found, .. } => wrong_kind(&said, found),
+        OpenError::Claimed { holder, .. } => owned(path, *holder),
+        OpenError::Os { source, doing, .. } => match source.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => io_error(&said, source),
+            _ => format!("{said}: {doing}: {source}"),
+        },
+        error => {
+            let text = error.to_string();
+            let what = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
+            format!("{said}: {what}")
+        }
+    })
+}
+
+fn no_pool(said: &str) -> String {
+    format!("{said}: is not a pool; make one with `pinfold mkfs`")
+}
+
+/// What is said of a pool that cannot be asked for anything: neither opened, nor by its owner.
+pub(crate) fn unreached(path: &Path, error: &ReachError) -> CannotRun {
+    match error {
+        ReachError::Pool(error) => about(path, error),
+        ReachError::NoAnswer { holder, source, .. } if source.is_no_owner() => CannotRun(owned(path, *holder)),
+        ReachError::NoAnswer { holder, source, .. } => {
+            CannotRun(format!("{}: {} owns it: {source}", shown(path), holder_named(*holder)))
+        }
+        error => CannotRun(format!("{}: {error}", shown(path))),
+    }
 }
 
 /// What is said of a pool that another process owns.

@@ -94,6 +94,7 @@ fn pages() -> Vec<Command> {
 
 fn rendered(page: Command) -> Result<Vec<u8>, CannotRun> {
     let is_first = page.has_subcommands();
+    let help = page.get_after_help().map_or_else(|| status::HELP.to_owned(), ToString::to_string);
     let usage = page.clone().render_usage().to_string();
     let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).to_owned();
     let page = Page::new(page.override_usage(usage)).manual("pinfold");
@@ -108,13 +109,13 @@ fn rendered(page: Command) -> Result<Vec<u8>, CannotRun> {
         roff.extend(section("SIZES", [(SIZES, "")]).into_bytes());
         roff.extend(section("EXAMPLES", EXAMPLES).into_bytes());
     }
-    roff.extend(section("EXIT STATUS", exit_statuses()).into_bytes());
+    roff.extend(section("EXIT STATUS", exit_statuses(&help)).into_bytes());
     Ok(roff)
 }
 
 /// What the help says of exit statuses, one by one.
-fn exit_statuses() -> impl Iterator<Item = (&'static str, &'static str)> {
-    status::HELP.lines().skip(1).filter_map(|line| line.trim_start().split_once("  "))
+fn exit_statuses(help: &str) -> impl Iterator<Item = (&str, &str)> {
+    help.lines().skip(1).filter_map(|line| line.trim_start().split_once("  "))
 }
 
 /// A section of terms and what is said of each.

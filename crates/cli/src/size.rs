@@ -68,6 +68,14 @@ pub(crate) fn exact(bytes: u64) -> String {
     }
 }
 
+/// As [`exact`], with the noun where there is no unit: `64M`, `25 bytes`.
+pub(crate) fn with_noun(bytes: u64) -> String {
+    match bytes.is_multiple_of(1 << 10) && bytes > 0 {
+        true => exact(bytes),
+        false => count(bytes, "byte"),
+    }
+}
+
 /// To the byte, for sentences: `64 MiB`, `4 KiB`, `17 bytes`.
 pub(crate) fn in_words(bytes: u64) -> String {
     match bytes {
@@ -147,6 +155,10 @@ mod tests {
             assert_eq!(exact(bytes), said);
             assert_eq!(parse(said), Ok(bytes));
         }
+        assert_eq!(
+            (with_noun(64 << 20), with_noun(0), with_noun(25)),
+            ("64M".into(), "0 bytes".into(), "25 bytes".into())
+        );
         assert_eq!(
             (in_words(3 << 30), in_words(1), in_words(1025)),
             ("3 GiB".into(), "1 byte".into(), "1025 bytes".into())

@@ -4,13 +4,15 @@ mod common;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{EndedInBytes, Lab, allocated, as_nobody, assert_same, noise, run, run_for_bytes, without_io_uring};
+use common::{
+    EndedInBytes, Lab, allocated, as_nobody, assert_same, ended, gathered, noise, run, run_for_bytes, without_io_uring,
+};
 use pinfold::Pool;
 
 const NOTHING: [&str; 0] = [];
@@ -122,8 +124,8 @@ fn without_io_uring_it_goes_by_system_calls() {
         let get = run(without_io_uring(&mut lab.command("get", ["-r", "/kept", "out", "--json"]))).expect(0).json();
         assert_eq!((&get["engine"], &get["failed"]), (&"system calls".into(), &0.into()));
         assert_same(&lab.path("in"), &lab.path("out"));
-        let put = without_io_uring(&mut lab.command("put", ["-", "/stream"])).stdin(Stdio::piped()).spawn();
-        feed(put.expect("it starts"), &noise(3_000_001, 3)).expect(0);
+        let mut put = piped(&lab, &["-", "/stream"]);
+        feed(without_io_uring(&mut put).spawn().expect("it starts"), &noise(3_000_001, 3)).expect(0);
         let out = run_for_bytes(without_io_uring(&mut lab.command("get", ["/stream", "-"]))).expect(0);
         assert!(out == noise(3_000_001, 3));
     }
@@ -136,7 +138,7 @@ fn feed(mut child: std::process::Child, bytes: &[u8]) -> EndedInBytes {
         stdin.write_all(piece).expect("it is read");
     }
     drop(stdin);
-    let ended = child.wait_with_output().expect("it ends");
+    let ended = ended(child);
     EndedInBytes {
         status: ended.status.code(),
         stdout: ended.stdout,
@@ -196,6 +198,29 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let ended = child.wait_with_output().expect("it ends");
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_stream_without_an_end_ends_with_its_reader() {
+    for lab in Lab::each() {
+        let lab = lab.with_pool();
+        // The longest file, of holes alone.
+        lab.run("truncate", ["/endless", "--size", "1E"]).expect(0).expect_silence();
+        for (command, arguments) in [("get", &["/endless", "-"][..]), ("cat", &["/endless"])] {
+            let mut command = lab.command(command, arguments);
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+            assert!(gathered(child, 1 << 20).is_none(), "{command:?} says more");
+        }
+        let mut get = lab.command("get", ["/endless", "-"]);
+        let mut child = get.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let mut some = vec![1; 3_000_001];
+        stdout.read_exact(&mut some).expect("it says as much");
+        drop(stdout);
+        let ended = ended(child);
+        assert!(some.iter().all(|byte| *byte == 0));
+        assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
+    }
 }
 
 #[test]
@@ -262,7 +287,13 @@ fn destinations_are_as_with_cp() {
 
     lab.run("get", ["/a", "/b", "nope"]).expect(3).expect_one_line_about("nope: is no directory");
     lab.run("get", ["/a", "nope/"]).expect(3).expect_one_line_about("nope/: is no directory");
-    lab.run("get", ["/a", "nope/a"]).expect(3).expect_one_line_about("No such file or directory");
+    lab.run("get", ["/a", "nope/a"]).expect(3).expect_one_line_about("/a: nope/a: No such file or directory");
+    lab.run("get", ["-f", "/a", "/dev/full"]).expect(3).expect_one_line_about("/a: /dev/full: No space left on device");
+    let full = File::options().write(true).open("/dev/full").expect("a device that is full");
+    let get = lab.command("get", ["/a", "-"]).stdout(full).stderr(Stdio::piped()).spawn().expect("it starts");
+    let said = ended(get);
+    assert_eq!(said.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("/a: standard output: No space left"), "{said:?}");
     lab.run("get", ["/new", "."]).expect(3).expect_one_line_about("say -r");
     lab.run("get", ["/new", "-"]).expect(3).expect_one_line_about("standard output takes files");
     lab.run("get", ["-r", "/new", "fresh/"]).expect(0);
@@ -310,7 +341,7 @@ fn without_space_nothing_half_is_left() {
         let written = stdin.write_all(&noise(20 << 20, 1));
         drop(stdin);
         assert!(written.is_err(), "it reads no further");
-        let ended = child.wait_with_output().expect("it ends");
+        let ended = ended(child);
         assert_eq!(ended.status.code(), Some(3));
         assert!(
             String::from_utf8_lossy(&ended.stderr).contains("no space"),
@@ -322,6 +353,22 @@ fn without_space_nothing_half_is_left() {
         // But for a checkpoint.
         assert!(now + (64 << 10) >= free, "all of it is free again: {now} of {free}");
     }
+}
+
+#[test]
+fn what_is_left_out_of_a_full_pool_is_counted() {
+    let lab = Lab::in_memory();
+    lab.run("mkfs", ["--size", "16M"]).expect(0);
+    for number in 0..40 {
+        lab.file(format!("in/{number}"), noise(1 << 20, number));
+    }
+    let ended = lab.run("put", ["-r", "in", "/"]).expect(3);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let (last, failed) = lines.split_last().expect("it says why");
+    assert!(failed.iter().all(|line| line.contains(": no space: ")), "{}", ended.stderr);
+    let went_in = lab.run("ls", ["/in"]).expect(0).stdout.lines().count();
+    let left = 40 - went_in - failed.len();
+    assert_eq!(*last, format!("pinfold: pool: {left} more files left out: all would fail for the same reason"));
 }
 
 #[test]

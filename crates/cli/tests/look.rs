@@ -324,3 +324,14 @@ fn a_deep_tree_is_walked_to_its_end() {
     assert!(drawn.ends_with("1000 directories, 1 file\n") && drawn.contains("└── leaf\n"));
     assert_eq!(lab.run("ls", ["-R"]).expect(0).stdout.lines().last(), Some("leaf"));
 }
+
+#[test]
+fn a_dump_has_names_as_they_are_for_programs_and_quoted_for_people() {
+    let lab = Lab::in_memory().with_pool();
+    lab.run("mkdir", ["/a b"]).expect(0);
+    let items = lab.run("dump", ["--checkpoint", "--json"]).expect(0).json();
+    let names: Vec<_> =
+        items.as_array().expect("items").iter().flat_map(|item| item["parts"].as_array()).flatten().collect();
+    assert_eq!(names.iter().map(|name| &name["name"]).collect::<Vec<_>>(), ["a b"], "{items}");
+    assert!(lab.run("dump", ["--checkpoint"]).expect(0).stdout.contains("name=\"a b\""));
+}

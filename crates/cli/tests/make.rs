@@ -69,8 +69,21 @@ fn what_cannot_be_a_pool_is_refused_in_one_line_and_leaves_nothing() {
     let ended = run(pinfold().arg("mkfs").arg(lab.path("")).args(["--size", "64M"])).expect(3);
     ended.expect_one_line_about("is a directory");
     let ended = run(pinfold().arg("mkfs").arg(lab.path("no/such/dir")).args(["--size", "64M"])).expect(3);
-    ended.expect_one_line_about("such file");
-    run(pinfold().args(["mkfs", "/dev/null"])).expect(3).expect_one_line_about("/dev/null");
+    ended.expect_one_line_about("no/such/dir: its directory is not there; make that first");
+    for arguments in [&["mkfs", "/dev/null"][..], &["mkfs", "/dev/null", "--size", "64M"]] {
+        run(pinfold().args(arguments))
+            .expect(3)
+            .expect_one_line_about("/dev/null: is no memory that a pool can live in");
+    }
+    std::os::unix::fs::symlink("gone", lab.path("link")).expect("a link");
+    let ended = run(pinfold().arg("mkfs").arg(lab.path("link")).args(["--size", "64M"])).expect(3);
+    ended.expect_one_line_about("link: is a link that leads nowhere");
+    lab.file("text", "text");
+    let ended = run(pinfold().arg("mkfs").arg(lab.path("text")).args(["--size", "64M"])).expect(3);
+    ended.expect_one_line_about("has 4 bytes, and 64M were asked for");
+    run(pinfold().arg("mkfs").arg(lab.path("text")))
+        .expect(3)
+        .expect_one_line_about("a pool of 4 bytes is not possible");
     fs::write(lab.pool(), "").expect("an empty file");
     lab.run("mkfs", [] as [&str; 0]).expect(3).expect_one_line_about("is empty");
     fs::File::create(lab.pool()).and_then(|file| file.set_len(32 << 20)).expect("a file");
@@ -78,11 +91,33 @@ fn what_cannot_be_a_pool_is_refused_in_one_line_and_leaves_nothing() {
 }
 
 #[test]
+fn what_a_file_holds_is_not_overwritten_wherever_it_lies() {
+    for lab in Lab::each() {
+        for at in [0, 5_000, (1 << 20) + 1, (40 << 20) - 1] {
+            let file = fs::File::create(lab.pool()).expect("a file");
+            file.set_len(40 << 20).expect("its length");
+            std::os::unix::fs::FileExt::write_all_at(&file, b"x", at).expect("a byte");
+            let refused = lab.run("mkfs", [] as [&str; 0]).expect(3);
+            refused.expect_one_line_about("pool: holds something already; say --force to overwrite it");
+            assert_eq!(fs::read(lab.pool()).expect("it is there")[at as usize], b'x', "at {at}");
+        }
+        // Zeros are nothing, in blocks or as holes.
+        fs::write(lab.pool(), vec![0; 20 << 20]).expect("zeros");
+        lab.run("mkfs", [] as [&str; 0]).expect(0);
+        let said = lab.run("fsck", [] as [&str; 0]).expect(0).stdout;
+        assert!(said.contains("of 20M: ") && said.contains("K log, "), "sizes as everywhere: {said}");
+    }
+}
+
+#[test]
 fn a_wrong_size_is_a_wrong_command_line() {
     let lab = Lab::in_memory();
     for (arguments, said) in [
         (&["--size", "many"][..], "`many` is no size"),
-        (&["--size", "-1"], "-1"),
+        (&["--size", "-1"], "`-1` is no size"),
+        (&["--size", "-1.5G"], "`-1.5G` is no size"),
+        (&["--size", "1.5"], "is not a whole number of bytes"),
+        (&["--size", "64M", "--block-size", "-4K"], "`-4K` is no size"),
         (&["--size", "64MB"], "`64MB` is no size"),
         (&["--size", "99999999999G"], "too large"),
         (&["--size", "64M", "--block-size", "3K"], "a power of two from 4K to 2M"),

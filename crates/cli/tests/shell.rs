@@ -24,8 +24,25 @@ fn every_shell_completes_every_command() {
         }
         assert!(!script.contains("guest"), "{shell}: what is not for people is not completed");
     }
+    files_are_completed_for_pools_alone();
     let wrong = run(pinfold().args(["completions", "csh"])).expect(2);
     assert!(wrong.stderr.contains("bash"), "{}", wrong.stderr);
+}
+
+/// Files of this machine are offered for a pool, and not for what lies in one.
+fn files_are_completed_for_pools_alone() {
+    let zsh = run(pinfold().args(["completions", "zsh"])).expect(0).stdout;
+    let arguments = || zsh.lines().filter(|line| ["':", "'*:"].iter().any(|begins| line.starts_with(begins)));
+    let (mut pools, mut paths) = (0, 0);
+    for line in arguments() {
+        let is_any_of = |names: &[&str]| names.iter().any(|name| line.contains(&format!(":{name} -- ")));
+        let of_pool = is_any_of(&["pool", "pools"]);
+        if of_pool || is_any_of(&["path", "paths", "from", "to", "target", "new"]) {
+            assert_eq!(line.contains(":_files"), of_pool, "{line}");
+            *(if of_pool { &mut pools } else { &mut paths }) += 1;
+        }
+    }
+    assert!(pools >= 20 && paths >= 15, "{pools} pools and {paths} paths:\n{zsh}");
 }
 
 #[test]
@@ -61,6 +78,9 @@ fn every_command_has_a_page() {
         assert_eq!(run(pinfold().args(["man", &command])).expect(0).stdout, own);
     }
     assert_eq!(fs::read_dir(lab.path("man")).expect("pages").count(), commands().len() + 1);
+    // Where a command has statuses of its own, its page shows those.
+    let fsck = page("pinfold-fsck").replace('\\', "");
+    assert!(fsck.contains("something is wrong, and left as it is") && !fsck.contains("a check failed"), "{fsck}");
     run(pinfold().args(["man", "dmeo"])).expect(2);
     let full = run(pinfold().args(["man", "--dir", "/dev/null/x"])).expect(3);
     full.expect_one_line_about("/dev/null/x");

@@ -20,15 +20,7 @@ pub struct Refusal {
 impl Refusal {
     /// With a message that becomes one line, whatever names are in it.
     pub(crate) fn new(errno: i32, message: impl ToString) -> Self {
-        let message = message.to_string();
-        let mut line = String::with_capacity(message.len());
-        for character in message.chars() {
-            match character.is_control() {
-                true => line.extend(character.escape_default()),
-                false => line.push(character),
-            }
-        }
-        Self { errno, message: line }
+        Self { errno, message: one_line(&message.to_string()) }
     }
 
     pub(crate) fn of(errno: Errno, message: impl ToString) -> Self {
@@ -40,9 +32,35 @@ impl Refusal {
         Self::new(error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()), format!("{doing}: {error}"))
     }
 
-    /// The same, with the file that it is about.
+    /// The same, with the path of the file that it is about, in place of its number.
     pub(crate) fn about(self, path: &std::path::Path) -> Self {
-        Self::new(self.errno, format!("{}: {}", path.display(), self.message))
+        let path = one_line(&path.display().to_string());
+        // Who is in the way is said with the path already.
+        if format!(" {}", self.message).contains(&format!(" {path} bytes ")) {
+            return self;
+        }
+        Self::new(self.errno, format!("{path}: {}", without_number(&self.message)))
+    }
+}
+
+/// Whatever names are in it.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for character in message.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}
+
+/// A message without the number of the file that it is about: `file 17: no space` is `no space`.
+fn without_number(message: &str) -> &str {
+    let numbered = message.strip_prefix("file ").and_then(|rest| rest.split_once(": "));
+    match numbered {
+        Some((number, what)) if number.bytes().all(|byte| byte.is_ascii_digit()) => what,
+        _ => message,
     }
 }
 
@@ -68,5 +86,19 @@ mod tests {
         let refusal = Refusal::from(NameError::NotFound("/a\nb\x1b[31m".into()));
         assert_eq!(refusal.message, "/a\\nb\\u{1b}[31m: no such file or directory");
         assert_eq!(refusal.errno, 2);
+    }
+
+    #[test]
+    fn a_file_is_named_once_and_by_its_path() {
+        for (message, said) in [
+            ("file 17: no space", "/a\\nb: no space"),
+            ("file 17 bytes 0..4: busy", "/a\\nb: file 17 bytes 0..4: busy"),
+            ("file x: y", "/a\\nb: file x: y"),
+            ("/a\nb bytes 0..4: busy", "/a\\nb bytes 0..4: busy"),
+            ("busy: /a\nb bytes 0..4: process 7", "busy: /a\\nb bytes 0..4: process 7"),
+            ("/other bytes 0..4: busy", "/a\\nb: /other bytes 0..4: busy"),
+        ] {
+            assert_eq!(Refusal::of(Errno::BUSY, message).about("/a\nb".as_ref()).message, said);
+        }
     }
 }

@@ -1,25 +1,33 @@
 //! A pool that is asked, whoever owns it.
+//!
+//! Stays true  A1: whatever is refused is said on a line of its own, with the pool before it.
 
 use std::path::{Path, PathBuf};
 
-use pinfold::{FileKind, PoolError};
-use pinfold_control::{Answer, ReachError, Reached, Refusal, Request, reach};
+use pinfold::FileKind;
+use pinfold_control::{Answer, Reached, Refusal, Request, reach};
 use rustix::io::Errno;
 
+use crate::names::shown;
+use crate::out::complain;
+use crate::pool::unreached;
 use crate::status::{CannotRun, Status};
 
 /// A pool, opened or asked for.
 pub(super) struct Asked {
     reached: Reached,
+    path: PathBuf,
 }
 
 /// Does something with a pool, and leaves it.
 pub(super) fn with_pool<T>(path: &Path, work: impl FnOnce(&mut Asked) -> Result<T, CannotRun>) -> Result<T, CannotRun> {
-    let mut asked = Asked { reached: reach(path).map_err(|error| cannot_reach(path, &error))? };
+    let reached = reach(path).map_err(|error| unreached(path, &error))?;
+    let mut asked = Asked { reached, path: path.to_owned() };
     let done = work(&mut asked);
+    let said = |why: &dyn std::fmt::Display| CannotRun(format!("{}: {why}", shown(path)));
     // What was done before something failed lasts too.
-    let left = asked.reached.leave().map_err(|refusal| CannotRun(format!("{}: {refusal}", path.display())));
-    let done = done?;
+    let left = asked.reached.leave().map_err(|refusal| said(&refusal));
+    let done = done.map_err(|why| said(&why))?;
     left.map(|()| done)
 }
 
@@ -41,19 +49,11 @@ pub(super) fn each_in(
     let mut status = Status::Held;
     for path in paths {
         if let Err(refusal) = work(pool, path) {
-            eprintln!("pinfold: {refusal}");
+            complain(format_args!("{}: {refusal}", shown(&pool.path)));
             status = Status::CannotRun;
         }
     }
     status
-}
-
-/// What is wrong, with the pool's path where the error does not say it.
-fn cannot_reach(path: &Path, error: &ReachError) -> CannotRun {
-    match error {
-        ReachError::NoAnswer { .. } | ReachError::Pool(PoolError::Region(_)) => CannotRun(error.to_string()),
-        _ => CannotRun(format!("{}: {error}", path.display())),
-    }
 }
 
 impl Asked {
@@ -69,7 +69,16 @@ impl Asked {
 
     /// What a path leads to; `None` if there is nothing.
     pub(super) fn kind(&mut self, path: &Path) -> Result<Option<FileKind>, Refusal> {
-        match self.ask(&Request::Metadata { path: path.to_owned(), follow: true }) {
+        self.kind_if(path, true)
+    }
+
+    /// What has a name, which may be a link itself; `None` if nothing has.
+    pub(super) fn kind_of_name(&mut self, path: &Path) -> Result<Option<FileKind>, Refusal> {
+        self.kind_if(path, false)
+    }
+
+    fn kind_if(&mut self, path: &Path, follow: bool) -> Result<Option<FileKind>, Refusal> {
+        match self.ask(&Request::Metadata { path: path.to_owned(), follow }) {
             Ok(Answer::Metadata(known)) => Ok(Some(known.kind)),
             Ok(other) => Err(unexpected(&other)),
             Err(refusal) if is(&refusal, Errno::NOENT) => Ok(None),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use pinfold_control::{FileChange, Policy, Request, Waiting};
+use rustix::io::Errno;
 
-use super::ask::each;
+use super::ask::{each, is};
+use crate::names::shown;
 use crate::size;
 use crate::status::{self, CannotRun, Status};
 
@@ -15,14 +17,15 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Truncate {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Files in the pool, which are made if they are not there.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// The new length: bytes, or with K, M, G or T.
-    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse, allow_hyphen_values = true)]
     size: u64,
-    /// Makes no file.
+    /// Makes no file. What is not there is no failure.
     #[arg(short = 'c', long)]
     no_create: bool,
     #[command(flatten)]
@@ -33,14 +36,16 @@ pub(crate) struct Truncate {
 #[command(after_help = status::HELP)]
 pub(crate) struct Fallocate {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The file, in the pool; it is made if blocks are set aside for it.
+    #[arg(value_hint = clap::ValueHint::Other)]
     path: PathBuf,
     /// Where the range begins: bytes, or with K, M, G or T.
-    #[arg(short, long, value_name = "SIZE", default_value = "0", value_parser = size::parse)]
+    #[arg(short, long, value_name = "SIZE", default_value = "0", value_parser = size::parse, allow_hyphen_values = true)]
     offset: u64,
     /// How long it is.
-    #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse, allow_hyphen_values = true)]
     length: u64,
     #[command(flatten)]
     mode: Mode,
@@ -79,7 +84,7 @@ struct InTheWay {
     #[arg(long = "try", conflicts_with_all = ["detach", "timeout"])]
     only_try: bool,
     /// Waits no longer than so many seconds, like 0.5.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_hyphen_values = true)]
     timeout: Option<Duration>,
 }
 
@@ -103,12 +108,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(super) fn truncate(asked: &Truncate) -> Result<Status, CannotRun> {
     each(&asked.pool, &asked.paths, |pool, path| {
-        pool.does(&Request::Change {
+        let truncated = pool.does(&Request::Change {
             path: path.to_owned(),
             create: !asked.no_create,
             change: FileChange::Truncate { len: asked.size },
             waiting: asked.in_the_way.waiting(),
-        })
+        });
+        match truncated {
+            Err(refusal) if asked.no_create && is(&refusal, Errno::NOENT) => Ok(()),
+            truncated => truncated,
+        }
     })
 }
 
@@ -126,7 +135,10 @@ pub(super) fn fallocate(asked: &Fallocate) -> Result<Status, CannotRun> {
 
 fn change_of(asked: &Fallocate) -> Result<FileChange, CannotRun> {
     let (at, len, keep_size) = (asked.offset, asked.length, asked.keep_size);
-    let end = at.checked_add(len).ok_or_else(|| CannotRun("the range ends past the longest file".to_owned()))?;
+    let end = at.checked_add(len).ok_or_else(|| {
+        let (pool, path) = (shown(&asked.pool), shown(&asked.path));
+        CannotRun(format!("{pool}: {path}: the range ends past the longest file, of 1E"))
+    })?;
     let range: Range<u64> = at..end;
     Ok(match &asked.mode {
         Mode { punch_hole: true, .. } => FileChange::Punch { range },

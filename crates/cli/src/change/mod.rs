@@ -17,7 +17,7 @@ use crate::status::{CannotRun, Status};
 pub(crate) enum Command {
     /// Removes files, and directories with what is in them. Waits for no transfer.
     Rm(names::Rm),
-    /// Renames a file or directory.
+    /// Renames files and directories, or moves them into one.
     Mv(names::Mv),
     /// Gives a file one more name, or makes a symbolic link.
     Ln(names::Ln),

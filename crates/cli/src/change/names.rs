@@ -8,16 +8,18 @@ use pinfold::{FileKind, Rename};
 use pinfold_control::{Answer, Entry, Refusal, Request};
 use rustix::io::Errno;
 
-use super::ask::{Asked, each, is, refusal, unexpected, with_pool};
+use super::ask::{Asked, each, each_in, is, refusal, unexpected, with_pool};
+use crate::copy::beside;
 use crate::status::{self, CannotRun, Status};
 
 #[derive(Args, Debug)]
 #[command(after_help = status::HELP)]
 pub(crate) struct Rm {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What is removed, in the pool.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Removes directories, with all that is in them.
     #[arg(short, long)]
@@ -31,10 +33,13 @@ pub(crate) struct Rm {
 #[command(after_help = status::HELP)]
 pub(crate) struct Mv {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What is renamed, in the pool.
-    from: PathBuf,
+    #[arg(value_name = "FROM", required = true, value_hint = clap::ValueHint::Other)]
+    from: Vec<PathBuf>,
     /// Its new name, or the directory that it goes into.
+    #[arg(required = true, value_hint = clap::ValueHint::Other)]
     to: PathBuf,
     /// Replaces no file of that name: then nothing is renamed.
     #[arg(short, long, conflicts_with_all = ["force", "exchange"])]
@@ -51,23 +56,30 @@ pub(crate) struct Mv {
 #[command(after_help = status::HELP)]
 pub(crate) struct Ln {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The file that gets one more name, or where the symbolic link leads.
+    #[arg(value_hint = clap::ValueHint::Other)]
     target: PathBuf,
     /// The new name, or the directory that it goes into.
+    #[arg(value_hint = clap::ValueHint::Other)]
     new: PathBuf,
     /// Makes a symbolic link. Its target need not be there.
     #[arg(short, long)]
     symbolic: bool,
+    /// Replaces a file or link of that name, in one step.
+    #[arg(short, long)]
+    force: bool,
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = status::HELP)]
 pub(crate) struct Mkdir {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// The new directories, in the pool.
-    #[arg(required = true)]
+    #[arg(value_name = "PATH", required = true, value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Makes those above as well. What is there already is no failure.
     #[arg(short, long)]
@@ -148,25 +160,47 @@ pub(super) fn rename(asked: &Mv) -> Result<Status, CannotRun> {
         _ => Rename::Replace,
     };
     with_pool(&asked.pool, |pool| {
-        let to = match how {
-            Rename::Exchange => asked.to.clone(),
-            Rename::Replace | Rename::NoReplace => into_directory(pool, &asked.to, &asked.from)?,
-        };
-        pool.does(&Request::Rename { from: asked.from.clone(), to, how })?;
-        Ok(Status::Held)
+        if asked.from.len() > 1 && (asked.exchange || pool.kind(&asked.to)? != Some(FileKind::Directory)) {
+            let message = format!("{}: is no directory; several files need one", asked.to.display());
+            return Err(refusal(Errno::NOTDIR, message).into());
+        }
+        Ok(each_in(pool, &asked.from, |pool, from| {
+            let to = match how {
+                Rename::Exchange => asked.to.clone(),
+                Rename::Replace | Rename::NoReplace => into_directory(pool, &asked.to, from)?,
+            };
+            pool.does(&Request::Rename { from: from.to_owned(), to, how })
+        }))
     })
 }
 
 pub(super) fn link(asked: &Ln) -> Result<Status, CannotRun> {
     with_pool(&asked.pool, |pool| {
         let new = into_directory(pool, &asked.new, &asked.target)?;
-        let target = asked.target.clone();
-        pool.does(&match asked.symbolic {
-            true => Request::Symlink { target, new },
-            false => Request::Link { existing: target, new },
-        })?;
+        match asked.force && pool.kind_of_name(&new)?.is_some() {
+            true => replace_by_link(pool, asked, new)?,
+            false => pool.does(&link_named(asked, new))?,
+        }
         Ok(Status::Held)
     })
+}
+
+fn link_named(asked: &Ln, new: PathBuf) -> Request {
+    let target = asked.target.clone();
+    match asked.symbolic {
+        true => Request::Symlink { target, new },
+        false => Request::Link { existing: target, new },
+    }
+}
+
+/// A new link in place of what has the name: made beside it first, so that the name always leads somewhere.
+fn replace_by_link(pool: &mut Asked, asked: &Ln, new: PathBuf) -> Result<(), Refusal> {
+    let beside = beside(&new);
+    pool.does(&link_named(asked, beside.clone()))?;
+    let renamed = pool.does(&Request::Rename { from: beside.clone(), to: new, how: Rename::Replace });
+    // It is still there if that failed, and between two names of one file, where a rename does nothing.
+    gone_is_fine(pool.does(&Request::Unlink { path: beside }))?;
+    renamed
 }
 
 /// A new name, or, if that is a directory, the name of `from` in it.

@@ -6,6 +6,7 @@ use clap::Args;
 use pinfold_control::{Answer, Request};
 
 use super::ask::{each_in, unexpected, with_pool};
+use crate::names::shown;
 use crate::out::say;
 use crate::size;
 use crate::status::{self, CannotRun, Status};
@@ -14,8 +15,10 @@ use crate::status::{self, CannotRun, Status};
 #[command(after_help = status::HELP)]
 pub(crate) struct Sync {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Files in the pool; all of it if none is given.
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::Other)]
     paths: Vec<PathBuf>,
     /// Takes a checkpoint as well: the next opening has nothing to replay.
     #[arg(long)]
@@ -26,9 +29,10 @@ pub(crate) struct Sync {
 #[command(after_help = status::HELP)]
 pub(crate) struct Resize {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// What it shall have: bytes, or with K, M, G or T. A pool never shrinks.
-    #[arg(value_parser = size::parse)]
+    #[arg(value_parser = size::parse, allow_negative_numbers = true)]
     size: u64,
     /// What it has then, as JSON.
     #[arg(long)]
@@ -56,7 +60,7 @@ pub(super) fn resize(asked: &Resize) -> Result<Status, CannotRun> {
     })?;
     match asked.json {
         true => say(serde_json::json!({ "len": len }))?,
-        false => say(format_args!("{}: {len} bytes", asked.pool.display()))?,
+        false => say(format_args!("{}: has {} now", shown(&asked.pool), size::with_noun(len)))?,
     }
     Ok(Status::Held)
 }

@@ -1,6 +1,6 @@
 //! `release`: pins without a holder leave quarantine by a proof, or by a person's decision (G8).
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,12 +9,14 @@ use pinfold_control::{Answer, Pin, Released, Request, parse_pin_id};
 
 use super::ask::{Asked, unexpected, with_pool};
 use crate::out::say;
+use crate::size;
 use crate::status::{self, CannotRun, Status};
 
 #[derive(Args, Debug)]
 #[command(after_help = status::HELP)]
 pub(crate) struct Release {
     /// The pool.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     pool: PathBuf,
     /// Releases this pin because you say that no device reaches its memory. If one does, it writes into other files.
     ///
@@ -49,9 +51,10 @@ fn by_proof(pool: &mut Asked, asked: &Release) -> Result<Status, CannotRun> {
         return Ok(Status::Held);
     }
     let Released { pins, rings_gone, rings_there, left } = released;
-    say(format_args!("{pins} pins released; {rings_gone} rings are gone, {rings_there} are not"))?;
+    let [pins, left_said] = [pins, left].map(|number| size::count(number, "pin"));
+    say(format_args!("{pins} released; of the rings beside the pool {rings_gone} are gone and {rings_there} are not"))?;
     if left > 0 {
-        say(format_args!("{left} pins are still in quarantine:"))?;
+        say(format_args!("{left_said} still in quarantine:"))?;
         for pin in quarantine(pool)? {
             say(format_args!("  {}  {pin}", pin.id))?;
         }
@@ -88,8 +91,8 @@ fn confirm(pin: &Pin) -> Result<(), CannotRun> {
     if !stdin.is_terminal() {
         return Err(CannotRun("nobody is there to be asked: --yes says that you are sure".to_owned()));
     }
-    eprintln!("{pin}");
-    eprint!("If a device still reaches this memory, it will write into other files. Release it? [y/N] ");
+    let question = "If a device still reaches this memory, it will write into other files. Release it? [y/N] ";
+    write!(std::io::stderr(), "{pin}\n{question}")?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     match matches!(answer.trim(), "y" | "Y" | "yes") {

@@ -27,7 +27,8 @@ use crate::status::{self, CannotRun, Status};
 ///
 /// Each gets its name once it is whole, in one step. Bytes go from the pool's blocks straight to the disk, past the page cache
 /// where the file system can do that. Kept are bytes, holes, names, directories and symbolic links. Who is killed leaves no half
-/// file. A pool that another process owns is read as `cat` reads it; a file whose blocks change meanwhile is copied again.
+/// file under its name; where the file system has no unnamed files, it is left as `.pinfold-` and numbers beside it. A pool that
+/// another process owns is read as `cat` reads it; a file whose blocks change meanwhile is copied again.
 #[derive(Args, Debug)]
 #[command(after_help = status::HELP)]
 pub(crate) struct Get {
@@ -241,17 +242,17 @@ impl Getting<'_> {
         }
         let one = |job: &Job| {
             progress.now(shown(&job.from));
-            self.file(job, &progress)?;
+            self.file(job, &progress).map_err(|failed| failed.while_writing(&job.to))?;
             self.told(&progress, &job.from, &job.to).map_err(|error| Failed::new(error.0))
         };
         // To a stream one after the other.
         let at_once = if is_dash(&self.asked.file) { 1 } else { usize::MAX };
-        let left = do_all(&plan.files, at_once, one, |job, why| failed(&job.from, why));
-        sums.files = (plan.files.len() - left) as u64;
-        sums.failed += left as u64;
+        let undone = do_all(&plan.files, at_once, one, |job, why| failed(&job.from, why));
+        sums.files_but(&undone, plan.files.len());
+        progress.left_out(&self.asked.pool, &undone);
         sums.bytes = plan.files.iter().map(|job| job.len).sum();
         for (from, to, leads_to) in &plan.links {
-            match self.link(leads_to, to) {
+            match self.link(leads_to, to).map_err(|failed| failed.while_writing(to)) {
                 Ok(()) => sums.links += 1,
                 Err(why) => {
                     failed(from, &why);

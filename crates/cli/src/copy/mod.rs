@@ -45,7 +45,7 @@ fn ends_with_slash(path: &Path) -> bool {
 }
 
 /// A name beside `path` that nobody has.
-fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // ORDER: relaxed; a number.
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -128,7 +128,7 @@ impl OwnPool {
                 let pinned = file.pin(at..end.min(at + STEP), Access::Read).try_now()?;
                 pinned.will_need();
                 match self.engine.write(to, None, pinned).map(Moving::wait)? {
-                    Ok(0) => return Err(Failed::new("the other end takes no more, and does not say why")),
+                    Ok(0) => return Err(Failed::new("takes nothing any more")),
                     Ok(written) => {
                         at += written;
                         progress.moved(written);
@@ -147,7 +147,8 @@ fn data_in(file: &File) -> Vec<Range<u64>> {
     let len = file.len();
     let mut data = Vec::new();
     let mut at = 0;
-    while let Some(start) = file.seek_data(at) {
+    // A file that grows meanwhile has data behind what was its end.
+    while let Some(start) = file.seek_data(at).filter(|start| *start < len) {
         let end = file.seek_hole(start).unwrap_or(len).min(len);
         data.push(start..end);
         at = end;

@@ -1,11 +1,14 @@
 //! How far a copy is: a bar on a terminal, and nothing elsewhere.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use super::workers::Undone;
+use crate::names::shown;
 use crate::out::{complain, say};
 use crate::size;
 use crate::status::CannotRun;
@@ -55,6 +58,14 @@ impl Progress {
     /// Says what went wrong.
     pub(super) fn complain(&self, why: impl std::fmt::Display) {
         self.bar.suspend(|| complain(why));
+    }
+
+    /// Says how many files were left since others could not be copied.
+    pub(super) fn left_out(&self, pool: &Path, undone: &Undone) {
+        if undone.left > 0 {
+            let files = size::count(undone.left as u64, "more file");
+            self.complain(format_args!("{}: {files} left out: all would fail for the same reason", shown(pool)));
+        }
     }
 
     /// Ends it: bytes that were moved, and how long it took.

@@ -137,9 +137,9 @@ impl Putting<'_> {
             bytes.fetch_add(self.file(job, &progress)?, std::sync::atomic::Ordering::Relaxed);
             self.told(&progress, &job.from, &job.to).map_err(|error| Failed::new(error.0))
         };
-        let left = do_all(&plan.files, usize::MAX, one, |job, why| failed(&job.from, why));
-        sums.files = (plan.files.len() - left) as u64;
-        sums.failed += left as u64;
+        let undone = do_all(&plan.files, usize::MAX, one, |job, why| failed(&job.from, why));
+        sums.files_but(&undone, plan.files.len());
+        progress.left_out(&self.asked.pool, &undone);
         sums.bytes = bytes.into_inner();
         for (from, to, leads_to) in &plan.links {
             match self.link(leads_to, to) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::workers::Undone;
 use crate::names;
 use crate::size;
 
@@ -26,6 +27,12 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// Of so many files all were copied but these.
+    pub(super) fn files_but(&mut self, undone: &Undone, of: usize) {
+        self.files = (of as u64).saturating_sub(undone.sum());
+        self.failed += undone.sum();
+    }
+
     pub(super) fn to_json(&self, pool: &Path) -> Value {
         json!({
             "pool": names::json(pool),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use pinfold::{FileKind, NameError, Publish, Rename, live_dir_of};
-use pinfold_control::{Answer, Client, Policy, ReachError, Reached, Refusal, Request, Waiting, reach};
+use pinfold_control::{Answer, Client, Policy, Reached, Refusal, Request, Waiting, reach};
 use rustix::io::Errno;
 
 use super::beside;
@@ -14,7 +14,7 @@ use super::host::Source;
 use super::own_pool::OwnPool;
 use super::progress::Progress;
 use crate::names::shown;
-use crate::pool::{about, holder_named, owned};
+use crate::pool::unreached;
 use crate::status::CannotRun;
 
 /// Where files are put.
@@ -40,14 +40,7 @@ impl Target {
                 Ok(Self::Theirs(Owner { pool: pool.to_owned(), free: Mutex::new(vec![client]) }))
             }
             Ok(_) => Err(CannotRun(format!("{}: cannot be reached", shown(pool)))),
-            Err(ReachError::Pool(error)) => Err(about(pool, &error)),
-            Err(ReachError::NoAnswer { holder, source, .. }) if source.is_no_owner() => {
-                Err(CannotRun(owned(pool, holder)))
-            }
-            Err(ReachError::NoAnswer { holder, source, .. }) => {
-                Err(CannotRun(format!("{}: {} owns it: {source}", shown(pool), holder_named(holder))))
-            }
-            Err(error) => Err(CannotRun(format!("{}: {error}", shown(pool)))),
+            Err(error) => Err(unreached(pool, &error)),
         }
     }
 

@@ -7,17 +7,32 @@ use super::failed::Failed;
 /// How many files are in flight.
 const WORKERS: usize = 4;
 
-/// Does every job, no more than `at_once` side by side. `failed` is told of each that failed; after one that says that all others will too, those
-/// that have not begun are left. How many were not done.
+/// Jobs that were not done.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(super) struct Undone {
+    pub(super) failed: usize,
+    /// They have not begun.
+    pub(super) left: usize,
+}
+
+impl Undone {
+    pub(super) fn sum(&self) -> u64 {
+        (self.failed + self.left) as u64
+    }
+}
+
+/// Does every job, no more than `at_once` side by side. `failed` is told of each that failed; after one that says that all
+/// others will too, those that have not begun are left.
 pub(super) fn do_all<J: Sync>(
     jobs: &[J],
     at_once: usize,
     job: impl Fn(&J) -> Result<(), Failed> + Sync,
     failed: impl Fn(&J, &Failed) + Sync,
-) -> usize {
-    let (next, done, ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+) -> Undone {
+    let [next, done, not_done] = [0; 3].map(AtomicUsize::new);
+    let ended = AtomicBool::new(false);
     let work = || {
-        // ORDER: relaxed, all three; what was done is known after the threads have ended.
+        // ORDER: relaxed, all four; what was done is known after the threads have ended.
         while !ended.load(Ordering::Relaxed) {
             let Some(this) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             match job(this) {
@@ -26,6 +41,7 @@ pub(super) fn do_all<J: Sync>(
                 }
                 Err(why) => {
                     failed(this, &why);
+                    not_done.fetch_add(1, Ordering::Relaxed);
                     ended.fetch_or(why.ends_all, Ordering::Relaxed);
                 }
             }
@@ -37,11 +53,14 @@ pub(super) fn do_all<J: Sync>(
         }
         work();
     });
-    jobs.len() - done.into_inner()
+    let failed = not_done.into_inner();
+    Undone { failed, left: jobs.len() - done.into_inner() - failed }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -51,9 +70,13 @@ mod tests {
         let count = |_: &u32, _: &Failed| {
             failed.fetch_add(1, Ordering::Relaxed);
         };
-        assert_eq!(do_all(&jobs, 4, |job| if *job == 7 { Err(Failed::new("no")) } else { Ok(()) }, count), 1);
-        let full = |job: &u32| if *job < 4 { Err(Failed { why: "full".into(), ends_all: true }) } else { Ok(()) };
-        assert!(do_all(&jobs, 4, full, count) > 90);
-        assert_eq!(do_all(&[] as &[u32], 4, |_| Ok(()), count), 0);
+        assert_eq!(
+            do_all(&jobs, 4, |job| if *job == 7 { Err(Failed::new("no")) } else { Ok(()) }, count),
+            Undone { failed: 1, left: 0 }
+        );
+        let full = |job: &u32| if *job < 4 { Err(io::Error::from_raw_os_error(libc::ENOSPC).into()) } else { Ok(()) };
+        let undone = do_all(&jobs, 4, full, count);
+        assert!(undone.left > 90 && undone.failed > 0, "{undone:?}");
+        assert_eq!(do_all(&[] as &[u32], 4, |_| Ok(()), count), Undone::default());
     }
 }

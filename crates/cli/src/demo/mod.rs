@@ -34,7 +34,7 @@ use self::stage::Stage;
 use self::story::{Act, Check, bytes};
 use self::text::AsText;
 use crate::cli;
-use crate::out::say;
+use crate::out::{complain, say};
 use crate::screen::{Screen, Style};
 use crate::status::{CannotRun, Status};
 
@@ -61,7 +61,7 @@ fn in_time() -> Sender<()> {
     let (ended, wait) = channel();
     std::thread::spawn(move || {
         if wait.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("pinfold: not done in {} s: the device or the machine is too slow", ENDS_WITHIN.as_secs());
+            complain(format_args!("not done in {} s: the device or the machine is too slow", ENDS_WITHIN.as_secs()));
             process::exit(Status::CannotRun.number().into());
         }
     });

@@ -15,7 +15,7 @@ use pinfold_control::{Answer, Client, ConnectError, Refusal, Request};
 use serde_json::{Value, json};
 
 use crate::names::{self, shown};
-use crate::pool::{holder_named, look, owner_of, process_name};
+use crate::pool::{check_live_dir, holder_named, look, owner_of, process_name};
 use crate::size;
 use crate::status::CannotRun;
 
@@ -99,6 +99,7 @@ impl Held {
                 Err(why) => Some((holder, why)),
             },
         };
+        check_live_dir(path)?;
         let area = Area::look(&live_dir_of(path).join("area"));
         let area = area.map_err(|error| CannotRun(format!("{}: {error}", shown(path))))?;
         let names = Names::of(snapshot);

@@ -36,6 +36,50 @@ fn files_are_removed_and_directories_only_when_asked_for() {
 }
 
 #[test]
+fn several_are_moved_into_a_directory_and_only_there() {
+    for owner in BOTH {
+        let pool = PoolFile::new(owner, |pool| {
+            pool.create_dir("/dir").unwrap();
+            ["/a", "/b", "/c"].iter().for_each(|path| drop(pool.create(path).unwrap()));
+        });
+        pool.refuses("mv", &["/a", "/b", "/c"], "/c: is no directory; several files need one");
+        pool.refuses("mv", &["/a", "/b", "/none"], "/none: is no directory; several files need one");
+        pool.refuses("mv", &["--exchange", "/a", "/b", "/dir"], "several files need one");
+        assert_eq!((pool.names("/"), pool.names("/dir").len()), (["a", "b", "c", "dir"].map(str::to_owned).into(), 0));
+        // What can be moved is, and the rest is named.
+        pool.refuses("mv", &["/a", "/none", "/b", "/dir"], "/none: no such file");
+        assert_eq!((pool.names("/").join(" "), pool.names("/dir").join(" ")), ("c dir".into(), "a b".into()));
+    }
+}
+
+#[test]
+fn a_link_takes_a_name_only_if_asked_for_and_in_one_step() {
+    for owner in BOTH {
+        let pool = PoolFile::new(owner, |pool| {
+            pool.create_dir("/dir").unwrap();
+            pool.create("/file").unwrap().write_at(0, b"file").unwrap();
+            pool.create("/other").unwrap();
+            pool.symlink("nowhere", "/link").unwrap();
+        });
+        pool.refuses("ln", &["/file", "/other"], "/other: exists already");
+        pool.does("ln", &["-f", "/file", "/other"]);
+        assert_eq!(pool.len("/other"), 4);
+        // Two names of one file already: nothing is to be done, and nothing is left.
+        pool.does("ln", &["-f", "/file", "/other"]);
+        pool.refuses("ln", &["-s", "file", "/link"], "/link: exists already");
+        pool.does("ln", &["-sf", "file", "/link"]);
+        assert_eq!(pool.now().read_link("/link").unwrap().to_str(), Some("file"));
+        pool.does("ln", &["-sf", "../file", "/dir"]);
+        pool.does("ln", &["-f", "/file", "/new"]);
+        pool.refuses("ln", &["-f", "/none", "/other"], "/none: no such file");
+        assert_eq!(
+            (pool.names("/").join(" "), pool.names("/dir").join(" ")),
+            ("dir file link new other".into(), "file".into())
+        );
+    }
+}
+
+#[test]
 fn a_large_tree_is_removed_and_nothing_that_its_links_lead_to() {
     for owner in BOTH {
         let pool = PoolFile::new(owner, |pool| {

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -27,36 +27,44 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+/// The most that a command says in a test. A file of 2^60 bytes would fill the machine before it were gathered.
+const SAID_MAX: u64 = 256 << 20;
+
+/// Waits for a command that was started, and gathers what it says through pipes.
+#[track_caller]
+pub(crate) fn ended(child: Child) -> Output {
+    gathered(child, SAID_MAX).expect("it says no more than a test asked for")
+}
+
+/// What a command says, if that is not more than `most` bytes. Who says more finds nobody who reads, and ends.
+pub(crate) fn gathered(mut child: Child, most: u64) -> Option<Output> {
+    drop(child.stdin.take());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let [stdout, stderr] = std::thread::scope(|scope| {
+        let errors = scope.spawn(|| up_to(stderr, most));
+        [up_to(stdout, most), errors.join().expect("it reads")]
+    });
+    let status = child.wait().expect("it ends");
+    Some(Output { status, stdout: stdout?, stderr: stderr? })
+}
+
+fn up_to(pipe: Option<impl Read>, most: u64) -> Option<Vec<u8>> {
+    let mut said = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(most + 1).read_to_end(&mut said).expect("it can be read");
+    }
+    (said.len() as u64 <= most).then_some(said)
+}
+
+fn output(command: &mut Command) -> Output {
+    let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    ended(started.expect("the command can be started"))
+}
+
 pub(crate) fn run(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = output(command);
     let text = |bytes| String::from_utf8(bytes).expect("it says text");
     Ended { status: status.code(), stdout: text(stdout), stderr: text(stderr) }
-}
-
-/// So much is said at most. Who goes on for ever is stopped, before all memory of the machine is gone.
-const SAID_MAX: u64 = 256 << 20;
-
-/// As [`Command::output`], within measure.
-fn output(command: &mut Command) -> Output {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the command can be started");
-    let said = |from: &mut dyn Read| {
-        let mut said = Vec::new();
-        from.take(SAID_MAX).read_to_end(&mut said).expect("it can be heard");
-        said
-    };
-    let (mut out, mut complaints) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-    let (stdout, stderr) = std::thread::scope(|scope| {
-        let complained = scope.spawn(|| said(&mut complaints));
-        let stdout = said(&mut out);
-        drop(out);
-        (stdout, complained.join().expect("a thread that listens"))
-    });
-    if stdout.len() as u64 == SAID_MAX || stderr.len() as u64 == SAID_MAX {
-        let _ = child.kill();
-        panic!("it does not stop talking: {command:?}");
-    }
-    Output { status: child.wait().expect("it ends"), stdout, stderr }
 }
 
 impl Ended {

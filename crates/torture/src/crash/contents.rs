@@ -186,3 +186,65 @@ impl Contents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Word = Word(1);
+    const TWO: Word = Word(2);
+
+    /// The bytes of sectors that are full of these words.
+    fn bytes(words: &[Word]) -> Vec<u8> {
+        let mut bytes = vec![0; words.len() * SECTOR as usize];
+        bytes.chunks_mut(SECTOR as usize).zip(words).for_each(|(sector, word)| word.fill(sector));
+        bytes
+    }
+
+    #[test]
+    fn what_is_being_written_may_be_there_or_not_or_in_part() {
+        let mut contents = Contents::of_blocks(1);
+        contents.set(0, ONE);
+        contents.add(0, TWO);
+        let mut torn = bytes(&[ONE]);
+        TWO.fill(&mut torn[..256]);
+        for right in [bytes(&[ONE]), bytes(&[TWO]), torn] {
+            assert!(contents.first_wrong(&right).is_none());
+        }
+        assert!(matches!(contents.first_wrong(&bytes(&[Word(3)])), Some((0, Word(3), _))));
+        assert!(contents.first_wrong(&bytes(&[ONE, ONE])).is_some_and(|(sector, ..)| sector == 1));
+    }
+
+    #[test]
+    fn on_a_disk_what_was_not_synced_may_read_as_zeros() {
+        let mut written = Contents::of_blocks(2);
+        written.fill(&(0..PER_BLOCK + 1));
+        [0, PER_BLOCK].iter().for_each(|sector| written.set(*sector, ONE));
+        let zeros = bytes(&[Word::ZERO]);
+        let may_be_zeros = |mut contents: Contents, on_disk| {
+            contents.outlive_process(on_disk);
+            contents.first_wrong(&zeros).is_none()
+        };
+        assert!(may_be_zeros(written.clone(), true) && !may_be_zeros(written.clone(), false));
+        written.settle(|block| block.start > 0);
+        assert!(!may_be_zeros(written.clone(), true));
+        written.outlive_process(true);
+        let second = written.first_wrong(&bytes(&[[ONE; 1].to_vec(), vec![Word::ZERO; PER_BLOCK]].concat()));
+        assert!(second.is_none(), "a device was writing the second block: it was not synced");
+    }
+
+    #[test]
+    fn blocks_move_with_what_they_hold() {
+        let mut contents = Contents::of_blocks(3);
+        contents.set(2 * PER_BLOCK, ONE);
+        contents.collapse(&(0..1));
+        contents.insert(1, 2);
+        let mut expected = vec![Word::ZERO; 4 * PER_BLOCK];
+        expected[3 * PER_BLOCK] = ONE;
+        assert_eq!(contents.len, 4 * PER_BLOCK);
+        assert!(contents.first_wrong(&bytes(&expected)).is_none());
+        contents.truncate(3 * PER_BLOCK);
+        contents.truncate(4 * PER_BLOCK);
+        assert!(contents.first_wrong(&vec![0; 4 * PER_BLOCK * SECTOR as usize]).is_none(), "what was cut off is gone");
+    }
+}

@@ -72,15 +72,7 @@ impl Model {
     pub(super) fn take(&mut self, step: &Step, thread: usize, number: u64, between: Between<'_>) {
         match step {
             Step::Write { to, sectors } => self.write(*to, &sectors_of(sectors), (thread, number), between),
-            Step::Bring { to, blocks } => {
-                let sectors = in_blocks(blocks);
-                let file = self.open_or_create(*to);
-                between(self);
-                let contents = self.contents(file);
-                contents.len = contents.len.max(sectors.end);
-                between(self);
-                self.fly(file, sectors, (thread, number));
-            }
+            Step::Bring { to, blocks } => self.bring(*to, in_blocks(blocks), (thread, number), between),
             Step::Land => self.land(),
             Step::Reserve { blocks } => {
                 self.let_reserved_go();
@@ -104,20 +96,15 @@ impl Model {
             Step::Exchange { file, other, blocks } => self.exchange(*file, *other, &blocks_of(blocks)),
             Step::Unlink(name) => self.unlink(*name),
             Step::Rename { from, to } => self.rename(*from, *to),
-            Step::Swap { one, other } => {
-                if let (Some(first), Some(second)) = (self.file(*one), self.file(*other)) {
-                    self.names.extend([(*one, second), (*other, first)]);
-                }
-            }
-            Step::Link { from, to } => {
-                if let (Some(file), None) = (self.file(*from), self.file(*to)) {
-                    self.names.insert(*to, file);
-                }
-            }
+            Step::Swap { one, other } => self.swap(*one, *other),
+            Step::Link { from, to } => self.link(*from, *to),
             Step::MakeDir(name) => drop(self.dirs.insert(*name)),
             Step::RemoveDir(name) => drop(self.dirs.remove(name)),
             Step::Sync(name) => self.file(*name).into_iter().for_each(|file| self.settle(file)),
-            Step::SyncAll => self.files.keys().copied().collect::<Vec<_>>().into_iter().for_each(|f| self.settle(f)),
+            Step::SyncAll => {
+                let files: Vec<_> = self.files.keys().copied().collect();
+                files.into_iter().for_each(|file| self.settle(file));
+            }
             // What of that is durable afterwards is not promised to anybody.
             Step::Checkpoint | Step::Open(_) | Step::Close => {}
         }
@@ -192,6 +179,15 @@ impl Model {
                 self.contents(file).add(sector, flight.word(sector));
             }
         }
+    }
+
+    fn bring(&mut self, to: Name, sectors: Range<usize>, by: (usize, u64), between: Between<'_>) {
+        let file = self.open_or_create(to);
+        between(self);
+        let contents = self.contents(file);
+        contents.len = contents.len.max(sectors.end);
+        between(self);
+        self.fly(file, sectors, by);
     }
 
     /// A device begins to write.
@@ -306,6 +302,18 @@ impl Model {
         {
             self.names.remove(&from);
             self.name(to, file);
+        }
+    }
+
+    fn swap(&mut self, one: Name, other: Name) {
+        if let (Some(first), Some(second)) = (self.file(one), self.file(other)) {
+            self.names.extend([(one, second), (other, first)]);
+        }
+    }
+
+    fn link(&mut self, from: Name, to: Name) {
+        if let (Some(file), None) = (self.file(from), self.file(to)) {
+            self.names.insert(to, file);
         }
     }
 

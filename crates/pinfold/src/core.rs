@@ -123,3 +123,27 @@ impl Nodes {
         self.by_shard().flatten().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pool, Region};
+
+    /// Else the memory of every node that ever was would stay.
+    #[test]
+    fn what_has_ended_leaves_the_table() {
+        let pool = Pool::new(Region::memfd(1 << 20).unwrap()).unwrap();
+        let entries = || pool.shared.nodes.shards.iter().map(|shard| lock(shard).len()).sum::<usize>();
+        let before = entries();
+        let open = pool.create("/open").unwrap();
+        pool.create("/written").unwrap().write_at(0, b"bytes").unwrap();
+        pool.create_dir("/dir").unwrap();
+        pool.symlink("open", "/link").unwrap();
+        drop(pool.reserve(4096).try_now().unwrap());
+        assert_eq!(entries(), before + 4);
+        ["/open", "/written", "/link"].iter().for_each(|path| pool.unlink(path).unwrap());
+        pool.remove_dir("/dir").unwrap();
+        drop(open);
+        assert_eq!(entries(), before);
+    }
+}

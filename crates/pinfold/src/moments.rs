@@ -12,6 +12,8 @@ pub(crate) enum Moment {
     NextStep,
     /// A step of a write is pinned, and has seen what the file is made of.
     Seen,
+    /// An insertion has closed its range. The file may grow still, since that breaks nothing.
+    Closed,
     /// A write would make the file longer after all, and is about to ask for that.
     Shorter,
 }

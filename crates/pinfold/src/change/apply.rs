@@ -14,6 +14,7 @@ use crate::extents::{Piece, Run, State};
 use crate::file::{File, OpenFile};
 use crate::lock::{lock, read, write};
 use crate::medium::record::{Draft, Entry};
+use crate::moments::{Moment, pass};
 use crate::node::FileMap;
 use crate::space::Goal;
 
@@ -87,6 +88,17 @@ impl Change<'_> {
         draft: impl Fn(&FileMap, &mut Draft),
         change: impl FnOnce(&mut FileMap) -> Vec<Extent>,
     ) -> Result<(), ChangeError> {
+        self.commit_if(|_| Ok(()), idle, draft, change)
+    }
+
+    /// The same, if `check` has nothing against the map as it is when the change is made.
+    fn commit_if(
+        &self,
+        check: impl Fn(&FileMap) -> Result<(), ChangeError>,
+        idle: Idle<'_>,
+        draft: impl Fn(&FileMap, &mut Draft),
+        change: impl FnOnce(&mut FileMap) -> Vec<Extent>,
+    ) -> Result<(), ChangeError> {
         let open = &self.file.open;
         // `populate` keeps out a device's pin that is being resolved: under `Detach` there may be one.
         let _populating = lock(&open.body().populate);
@@ -103,6 +115,7 @@ impl Change<'_> {
                 break (record, map);
             }
         };
+        check(&map)?;
         open.node.changed_at(record.time());
         // Locked until the record is appended, so that the order of records is that of changes.
         map.position = record.commit(&open.pool.region, idle, || change(&mut map));
@@ -239,17 +252,19 @@ impl Change<'_> {
     }
 
     fn insert(&self, idle: Idle<'_>, at: u64, len: u64) -> Result<(), ChangeError> {
-        // It may have been cut, or have grown, since it was planned.
+        // It may have been cut since it was planned.
         self.check_inside(&(at..at))?;
-        self.check_len(self.file.len().saturating_add(len))?;
+        pass(Moment::Closed);
         let open = &self.file.open;
         let (first, by) = (open.pool.block.floor(at), open.pool.block.floor(len) as i64);
         let node = open.node.id.0;
         let draft = |map: &FileMap, draft: &mut Draft| {
             draft.add(Entry::Shift { node, from: first, by });
-            draft.add(Entry::Length { node, len: map.len + len });
+            draft.add(Entry::Length { node, len: map.len.saturating_add(len) });
         };
-        self.commit(idle, draft, |map| {
+        // It may have grown, and may until its map is locked.
+        let fits = |map: &FileMap| self.check_len(map.len.saturating_add(len));
+        self.commit_if(fits, idle, draft, |map| {
             map.changes.note(first..u64::MAX);
             map.extents.shift(first, by);
             map.len += len;

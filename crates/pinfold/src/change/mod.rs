@@ -16,6 +16,8 @@
 
 mod apply;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 

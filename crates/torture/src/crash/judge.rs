@@ -53,42 +53,52 @@ impl Judge<'_> {
         let left = !checked || self.check(&ground.pool, "as it was left")?;
         (self.now)("opening a pool that was left");
         let pool = PoolOptions::new().open(&ground.pool)?;
-        let locks = locks_of(&ground.pool);
-        self.sums.outlived.add(rings(&locks)?);
-        let (quarantine, stats) = (pool.quarantine(), pool.stats());
-        self.sums.pins.add(quarantine.len() as u64);
-        self.sums.kept.add(stats.quarantined);
+        self.sums.outlived.add(rings(&locks_of(&ground.pool))?);
         (self.now)("reading a pool that was left");
         if !self.compare(&pool, ground, "after its owner was killed", false) {
             return Ok(false);
         }
+        self.give_all_away(&pool, ground)?;
+        (self.now)("reading a pool that no device reaches");
+        let whole = self.compare(&pool, ground, "after its devices were gone", true);
+        (self.now)("closing a pool");
+        self.close(pool)?;
+        let sound = self.check(&ground.pool, "after it was closed")?;
+        Ok(left && sound && whole)
+    }
+
+    /// Gives all that is free to another file, while devices of the dead may write; when they are gone, that file has to be
+    /// as it was.
+    fn give_all_away(&self, pool: &Pool, ground: &Ground) -> Result<(), Box<dyn Error>> {
+        let quarantine = pool.quarantine();
+        self.sums.pins.add(quarantine.len() as u64);
+        self.sums.kept.add(pool.stats().quarantined);
         (self.now)("filling what is free");
-        let heir = Heir::get_all(&pool, ground.steps)?;
-        self.check_parked(&pool)?;
+        let heir = Heir::get_all(pool, ground.steps)?;
+        self.check_parked(pool)?;
         (self.now)("waiting for the rings of the dead");
-        let released = release(&pool, &locks, Some(self.patience))?;
+        let released = release(pool, &locks_of(&ground.pool), Some(self.patience))?;
         if released != quarantine.len() {
             let what = format!("{released} of {} pins of the dead are let go", quarantine.len());
             self.findings.add(ViolationKind::Leak, what);
         }
         (self.now)("looking at who got what was free");
         if let Some(wrong) = heir.first_wrong()? {
-            self.findings
-                .add(ViolationKind::Corruption, format!("a device of a dead process hit another file: {wrong}"));
+            let what = format!("a device of a dead process hit another file: {wrong}");
+            self.findings.add(ViolationKind::Corruption, what);
         }
         drop(heir);
-        pool.unlink(HEIR)?;
-        (self.now)("reading a pool that no device reaches");
-        let whole = self.compare(&pool, ground, "after its devices were gone", true);
-        (self.now)("closing a pool");
+        Ok(pool.unlink(HEIR)?)
+    }
+
+    /// Closes a pool that nobody reaches: nothing of it is kept for anybody.
+    fn close(&self, pool: Pool) -> Result<(), Box<dyn Error>> {
         pool.sync()?;
         let after = pool.stats();
         if (after.quarantined, after.parked, after.pins) != (0, 0, 0) {
             self.findings.add(ViolationKind::Leak, format!("something is kept for nobody: {after:?}"));
         }
-        pool.close()?;
-        let sound = self.check(&ground.pool, "after it was closed")?;
-        Ok(left && sound && whole)
+        Ok(pool.close()?)
     }
 
     /// The check of a pool that nobody has open. Whether it is sound.

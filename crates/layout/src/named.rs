@@ -63,14 +63,12 @@ impl Area {
         let lock = OwnerLock::take(path)?;
         let headers = dir.headers()?;
         let boot = boot_id()?;
-        let mut former = Former::default();
-        for header in headers.iter().filter(|header| header.stamp.boot == boot) {
-            // The newest one was complete when it got its name, so it says all; older ones are only closed.
-            former = Former::read(&dir, header)?;
-        }
-        for header in headers.iter().filter(|header| header.stamp.boot == boot) {
-            header.close()?;
-        }
+        let of_this_boot = || headers.iter().filter(|header| header.stamp.boot == boot);
+        // The newest one was complete when it got its name, so it says all. Older ones are only closed: whoever was killed
+        // while he threw them away may have begun with their segments.
+        let newest = of_this_boot().next_back();
+        let mut former = newest.map_or_else(|| Ok(Former::default()), |newest| Former::read(&dir, newest))?;
+        of_this_boot().try_for_each(FoundHeader::close)?;
         former.forget_what_does_not_count();
         let incarnation = headers.last().map_or(0, |newest| newest.stamp.incarnation) + 1;
         let geometry = former.geometry.filter(|_| former.is_something()).unwrap_or(options.geometry);

@@ -511,6 +511,25 @@ fn a_missing_segment_is_refused() {
     assert_eq!(place.open().unwrap().pins().len(), 0);
 }
 
+/// An owner that is killed while it throws away what no header names leaves the former header beside its own, and
+/// of that one's segments some or none.
+#[test]
+fn g8_an_owner_killed_while_it_sweeps_leaves_an_area_that_opens() {
+    let place = Place::new();
+    left_behind(&place);
+    let (path, former) = (place.header(), fs::read(place.header()).unwrap());
+    let area = place.open().unwrap();
+    area.release(&DeviceIsQuiet).unwrap();
+    assert_eq!(freed(&area).len(), 1);
+    drop(area);
+    assert!(!path.exists() && !place.kinds().contains(&"segment".to_owned()), "both were thrown away");
+    fs::write(&path, former).unwrap();
+    let area = place.open().expect("the newest header says all that counts");
+    assert_eq!((area.pins().len(), area.parked().len()), (0, 0));
+    drop(area);
+    assert_eq!(place.kinds(), ["header", "lock"]);
+}
+
 #[test]
 fn an_area_of_another_boot_begins_anew() {
     let place = Place::new();

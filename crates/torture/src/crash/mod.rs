@@ -287,7 +287,7 @@ impl Run {
         ground.steps += STEPS as u64;
         let program = std::env::current_exe().map_err(TortureError::Process)?;
         let child = victim.start(Command::new(program).args(&self.options.arguments)).map_err(TortureError::Process)?;
-        let early = choices.u8(0..8) == 0;
+        let early = choices.u8(0..4) == 0;
         let said = self.let_live_and_kill(child, early, choices)?;
         self.sums.kills.add(1);
         self.sums.early.add(u64::from(early));

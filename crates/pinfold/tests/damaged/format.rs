@@ -383,17 +383,48 @@ pub(crate) fn read_leb(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// How many files, directories and links there are among items, as far as they can be read.
-pub(crate) fn nodes_in(mut items: &[u8]) -> u64 {
-    let mut nodes = 0;
-    while let Some(is_node) = skip_item(&mut items) {
-        nodes += u64::from(is_node);
-    }
-    nodes
+/// The tags of a record's entries.
+pub(crate) fn tags_of_entries(record: &[u8]) -> Vec<u8> {
+    let mut entries = &record[RECORD_HEADER as usize..];
+    std::iter::from_fn(|| skip_entry(&mut entries)).collect()
 }
 
-/// Whether it was a node, if it was anything.
-fn skip_item(items: &mut &[u8]) -> Option<bool> {
+/// Its tag; none where they end.
+fn skip_entry(entries: &mut &[u8]) -> Option<u8> {
+    let (tag, rest) = entries.split_first().filter(|(tag, _)| **tag != 0)?;
+    *entries = rest;
+    let numbers = match tag {
+        1..=4 | 6 | 16 => 1,
+        5 | 7 | 11 => 2,
+        10 | 12..=15 => 3,
+        8 | 9 => 4,
+        _ => return None,
+    };
+    (0..numbers).try_for_each(|_| read_leb(entries).map(drop))?;
+    if matches!(tag, 3 | 5 | 6) {
+        skip_text(entries)?;
+    }
+    Some(*tag)
+}
+
+fn skip_text(from: &mut &[u8]) -> Option<()> {
+    let len = read_leb(from)? as usize;
+    *from = from.get(len..)?;
+    Some(())
+}
+
+/// The tags of items, as far as they can be read.
+pub(crate) fn tags_of_items(mut items: &[u8]) -> Vec<u8> {
+    std::iter::from_fn(|| skip_item(&mut items)).collect()
+}
+
+/// How many files, directories and links there are among items, as far as they can be read.
+pub(crate) fn nodes_in(items: &[u8]) -> u64 {
+    tags_of_items(items).into_iter().filter(|tag| *tag != 4).count() as u64
+}
+
+/// Its tag, if it is anything.
+fn skip_item(items: &mut &[u8]) -> Option<u8> {
     let (tag, rest) = items.split_first()?;
     *items = rest;
     let mut numbers = |count: u64| (0..count).map(|_| read_leb(items)).last()?;
@@ -405,10 +436,9 @@ fn skip_item(items: &mut &[u8]) -> Option<bool> {
         2 => drop(numbers(2)?),
         3 | 4 => {
             numbers(2)?;
-            let len = numbers(1)? as usize;
-            *items = items.get(len..)?;
+            skip_text(items)?;
         }
         _ => return None,
     }
-    Some(*tag != 4)
+    Some(*tag)
 }

@@ -205,6 +205,15 @@ impl Medium {
         Record::check(&self.pool(), epoch, bytes).filter(|record| record.position == position)
     }
 
+    /// Makes the checksum of what lies at a position right, if it says that it is as long as a record can be.
+    pub(crate) fn seal_record(&mut self, position: u64, epoch: u64) {
+        let len = u64::from(u32::from_le_bytes(self.read_log(position, RECORD_HEADER)[4..8].try_into().unwrap()));
+        if (RECORD_HEADER..=self.number(superblock::LOG_LEN) / 4).contains(&len) {
+            let sum = record_checksum(&self.pool(), epoch, &self.read_log(position, len));
+            self.write_log(position, &sum.to_le_bytes());
+        }
+    }
+
     /// The seal that the mark holds.
     pub(crate) fn mark(&self) -> Option<Record> {
         let bytes = self.read(MARK, RECORD_HEADER);

@@ -2,8 +2,8 @@
 //!
 //! Each [target](TARGETS) takes bytes, makes a medium of them, with right checksums where that lets them get further, and
 //! looks at it in every way there is: the check, the dump, who only looks, who opens it. Nobody may panic, take memory
-//! without measure or go on for ever; where one refuses, all who read refuse; and where they do not, the two ways of reading
-//! a pool, as a whole and a directory at a time, see the same.
+//! without measure or go on for ever; where one refuses, all who read refuse, and the check has told an error; and where
+//! they do not, the two ways of reading a pool, as a whole and a directory at a time, see the same.
 //!
 //! ```
 //! for target in pinfold_fuzz::TARGETS {
@@ -11,7 +11,7 @@
 //! }
 //! ```
 //!
-//! `cargo test -p pinfold-fuzz` runs the corpus and some thousand inputs made of it; the crate in `fuzz/` at the root runs
+//! `cargo test -p pinfold-fuzz` runs the corpus and about a thousand inputs made of it; the crate in `fuzz/` at the root runs
 //! for as long as one likes, and looks for inputs that reach new code.
 
 mod area;
@@ -39,10 +39,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "superblock", run: media::superblock, seeds: media::superblock_seeds },
     Target { name: "checkpoint", run: media::checkpoint, seeds: media::checkpoint_seeds },
+    Target { name: "chunk", run: media::chunk, seeds: media::chunk_seeds },
     Target { name: "log", run: media::log, seeds: media::log_seeds },
+    Target { name: "records", run: media::records, seeds: media::records_seeds },
     Target { name: "pool", run: media::pool, seeds: media::pool_seeds },
     Target { name: "layout_area", run: area::layout_area, seeds: area::seeds },
 ];

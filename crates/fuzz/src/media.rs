@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pinfold::fsck::{Dump, Part, check};
+use pinfold::fsck::{Dump, Part, Report, check};
 
 use crate::format::{Medium, RECORD_HEADER, SUPERBLOCK, SUPERBLOCKS, superblock as field};
 use crate::look::{opened, seen, state_of};
@@ -26,7 +26,10 @@ fn look(medium: &Medium) {
     dump.superblocks().into_iter().for_each(&mut take);
     dump.log(&mut take);
     dump.checkpoint(&mut take);
-    match (seen(medium), opened(medium)) {
+    let (seen, opened) = (seen(medium), opened(medium));
+    let says = |report: &Report| report.findings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(report.is_clean(), seen.is_ok(), "a check and who looks: {:?}, {:?}", says(&report), seen.err());
+    match (seen, opened) {
         (Ok(looked_at), Ok(pool)) => {
             assert!(state_of(&pool) == looked_at, "its owner sees something else than who only looks");
             pool.close().expect("a pool that can be opened can be closed");
@@ -34,7 +37,6 @@ fn look(medium: &Medium) {
         (Err(_), Err(_)) => {}
         (looked_at, opened) => panic!("one refuses it: {:?}, {:?}", looked_at.err(), opened.err()),
     }
-    drop(report);
 }
 
 /// Takes the first byte off: how the rest is meant.
@@ -42,14 +44,19 @@ fn split(data: &[u8]) -> (u8, &[u8]) {
     data.split_first().map_or((0, &[][..]), |(first, rest)| (*first, rest))
 }
 
-/// The bytes lie where one superblock does, or both. With right checksums, unless the fourth bit says otherwise.
+/// The bytes lie where one superblock does, or both. With right checksums, unless the fourth bit says otherwise, and with the
+/// id of the pool, unless the fifth does: no two pools have the same.
 pub(crate) fn superblock(data: &[u8]) {
     let (how, bytes) = split(data);
     let bytes = &bytes[..bytes.len().min(SUPERBLOCK)];
     let mut medium = sample();
+    let pool = medium.pool();
     for (number, place) in SUPERBLOCKS.into_iter().enumerate() {
         if how >> number & 1 == 0 {
             medium.write(place, bytes);
+            if how & 16 == 0 {
+                medium.write(place + field::POOL.start as u64, &pool);
+            }
             if how & 8 == 0 {
                 medium.seal_superblock(place);
             }
@@ -94,6 +101,33 @@ fn closed() -> Medium {
     Medium::of(&file).expect("it can be read")
 }
 
+/// The bytes are the first chunk of the checkpoint, its header too, but for the pool's id; the superblocks say what they said.
+pub(crate) fn chunk(data: &[u8]) {
+    let mut medium = sample();
+    let former = medium.chunks().swap_remove(0);
+    medium.write(former.start, &data[..data.len().min((former.end - former.start) as usize)]);
+    medium.write(former.start + 8, &medium.pool());
+    let chunk = medium.chunks().swap_remove(0);
+    medium.seal_chunk(&chunk);
+    look(&medium);
+}
+
+/// As it was; and one that goes on in a chunk that is not there, in itself, without an end, and in itself without any items.
+pub(crate) fn chunk_seeds() -> Vec<Vec<u8>> {
+    let medium = sample();
+    let chunk = medium.chunks().swap_remove(0);
+    let whole = medium.read(chunk.start, chunk.end - chunk.start);
+    let with = |next: [u64; 2]| {
+        let mut changed = whole.clone();
+        changed[40..56].copy_from_slice(next.map(u64::to_le_bytes).as_flattened());
+        changed
+    };
+    let here = chunk.start / medium.block();
+    let mut empty = with([here, 1]);
+    empty[56..64].fill(0);
+    [[0, 0], [FREE, 1], [here, 1], [here, u64::MAX]].into_iter().map(with).chain([empty]).collect()
+}
+
 /// The bytes are entries of records behind the end of the log, each with its length before it.
 pub(crate) fn log(mut data: &[u8]) {
     let mut medium = sample();
@@ -118,6 +152,36 @@ pub(crate) fn log_seeds() -> Vec<Vec<u8>> {
     medium.zero(0..8);
     let half = each.len() / 2;
     vec![each[..half].concat(), each[half..].concat(), Vec::new()]
+}
+
+/// The bytes are whole records, headers too, wherever they lie in the log: two bytes say where, two how long one is. They have
+/// right checksums, if they are of this opening.
+pub(crate) fn records(mut data: &[u8]) {
+    let mut medium = sample();
+    let (from, epoch) = (medium.number(field::REPLAY_FROM), medium.number(field::EPOCH));
+    while let Some((&[a, b, c, d], rest)) = data.split_first_chunk::<4>() {
+        let at = from + u64::from(u16::from_le_bytes([a, b])) * 8;
+        let (record, rest) = rest.split_at(usize::from(u16::from_le_bytes([c, d])).min(rest.len()));
+        medium.write_log(at, record);
+        medium.seal_record(at, epoch);
+        data = rest;
+    }
+    look(&medium);
+}
+
+/// What the sample has in its log, each where it lies; and the last once more, elsewhere.
+pub(crate) fn records_seeds() -> Vec<Vec<u8>> {
+    let medium = sample();
+    let from = medium.number(field::REPLAY_FROM);
+    let records = medium.records();
+    let placed = |record: &crate::format::Record, at: u64| {
+        let numbers = [(at / 8) as u16, record.len as u16].map(u16::to_le_bytes);
+        [numbers.as_flattened(), &record.bytes].concat()
+    };
+    let in_place: Vec<u8> = records.iter().take(4).flat_map(|record| placed(record, record.position - from)).collect();
+    let end = records.last().map_or(from, |last| last.position) - from;
+    let elsewhere = records.iter().rev().take(2).map(|record| placed(record, end + 512));
+    elsewhere.chain([in_place, Vec::new()]).collect()
 }
 
 /// The bytes change single bytes of the medium, wherever they are: four say where, one how.

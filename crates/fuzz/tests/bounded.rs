@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use pinfold_fuzz::{TARGETS, Target};
 
 /// Inputs of a target beside its corpus; of the layout area fewer, since its files are long.
-const INPUTS: usize = 400;
-const INPUTS_OF_AREA: usize = 80;
+const INPUTS: usize = 150;
+const INPUTS_OF_AREA: usize = 40;
 
 fn target(name: &str) -> Target {
     TARGETS.into_iter().find(|target| target.name == name).unwrap()
@@ -61,6 +61,16 @@ fn g9_any_superblock_is_refused_or_right() {
 #[test]
 fn g9_any_checkpoint_is_refused_or_right() {
     holds("checkpoint", INPUTS);
+}
+
+#[test]
+fn g9_any_chunk_of_a_checkpoint_is_refused_or_right() {
+    holds("chunk", INPUTS);
+}
+
+#[test]
+fn g9_any_records_anywhere_in_the_log_are_refused_or_right() {
+    holds("records", INPUTS);
 }
 
 #[test]

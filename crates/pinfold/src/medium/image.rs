@@ -132,7 +132,9 @@ impl Image {
             return damaged("a checkpoint has not as many nodes as its superblock says".into());
         }
         image.chunks = stream.chunks;
-        image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(0));
+        if superblock.checkpoint.blocks == 0 {
+            image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(0));
+        }
         image.replay(source, superblock)?;
         if let Some(node) = image.absent.iter().next() {
             return damaged(format!("the log speaks of node {node}, which is not there"));

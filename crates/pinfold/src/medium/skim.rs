@@ -297,10 +297,13 @@ fn last_name(item: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::checkpoint::{write_directory, write_file, write_names, write_symlink};
     use super::super::codec::Writer;
-    use super::super::image::Image;
-    use super::super::superblock::POOL_BYTES_MIN;
+    use super::super::image::{Image, KindImage, NodeImage};
+    use super::super::record::Stamp;
+    use super::super::superblock::{LOG_START, POOL_BYTES_MIN};
     use super::*;
     use crate::extents::{ExtentMap, Run, State};
     use crate::units::BlockSize;
@@ -388,26 +391,154 @@ mod tests {
     }
 
     #[test]
-    fn what_it_takes_an_image_takes_too() {
+    fn an_id_larger_than_all_that_were_given_counts() {
+        let mut to = Writer::default();
+        write_directory(&mut to, 1, 10);
+        [70, 2].iter().for_each(|node| write_file(&mut to, *node, 11, 0, 0, &ExtentMap::default()));
+        write_names(&mut to, 1, [(&b"a"[..], 70), (b"b", 2)].into_iter());
+        let skimmed = skim(&to.bytes, &superblock(to.bytes.len(), 3, 60)).unwrap();
+        assert_eq!(skimmed.last_node, 70, "though it is not the last one");
+    }
+
+    /// It ends with a seal: so nobody looks for more behind it.
+    fn with_an_empty_log() -> Vec<u8> {
+        let Superblock { pool, epoch, .. } = superblock(0, 0, 0);
+        let seal = Stamp { pool: &pool, epoch, position: 0, durable: 0, time: 0 }.seal();
+        let mut medium = vec![0; POOL_BYTES_MIN as usize];
+        medium[LOG_START as usize..][..seal.len()].copy_from_slice(&seal);
+        medium
+    }
+
+    /// When it was modified, its target, its length and its runs.
+    type Leaf = (u64, Vec<u8>, u64, Vec<(u64, Run)>);
+
+    /// All that a checkpoint says, as plain as it can be.
+    #[derive(Default, PartialEq, Eq, Debug)]
+    struct Said {
+        /// Each with when it was modified, and the names in it.
+        directories: BTreeMap<u64, (u64, BTreeMap<Vec<u8>, u64>)>,
+        /// Where each directory but the root has its name.
+        lie_in: BTreeMap<u64, (u64, Vec<u8>)>,
+        /// Links and files.
+        leaves: BTreeMap<u64, Leaf>,
+        /// The directories in which leaves are named.
+        named_in: BTreeMap<u64, Vec<u64>>,
+        used: Vec<Range<u64>>,
+        last_node: u64,
+    }
+
+    impl Said {
+        /// By what was skimmed, found as a pool finds it later: by the places of things.
+        fn by(skimmed: &Skimmed, ids: impl Iterator<Item = u64>) -> Self {
+            let items = &skimmed.stream.items;
+            let item = |at: usize| Item::read(&mut Reader::new(&items[at..])).unwrap();
+            let ordinal = |ordinal: u32| skimmed.directories[ordinal as usize].node;
+            let mut said = Self { used: skimmed.used.clone(), last_node: skimmed.last_node, ..Self::default() };
+            for SkimmedDirectory { node, modified, names, name, .. } in &skimmed.directories {
+                let listed = names.iter().map(|range| match item(range.start) {
+                    Item::Names { names, .. } => names.map(Result::unwrap),
+                    _ => panic!("these are no names"),
+                });
+                let listed = listed.flatten().map(|(name, node)| (name.to_vec(), node)).collect();
+                said.directories.insert(*node, (*modified, listed));
+                let name = name.clone().map(|(above, name)| (ordinal(above), items[name].to_vec()));
+                said.lie_in.extend(name.map(|name| (*node, name)));
+            }
+            for id in ids {
+                let place = skimmed.places.get(id);
+                let directories = match place.kind {
+                    PlaceKind::Nothing => continue,
+                    PlaceKind::Nameless => panic!("node {id} has no name"),
+                    PlaceKind::Directory(at) => {
+                        assert_eq!(ordinal(at), id);
+                        continue;
+                    }
+                    PlaceKind::In(at) => vec![ordinal(at)],
+                    PlaceKind::Shared => {
+                        let has = |(node, (_, names)): (&u64, &(u64, BTreeMap<Vec<u8>, u64>))| {
+                            vec![*node; names.values().filter(|to| **to == id).count()]
+                        };
+                        let all: Vec<u64> = said.directories.iter().flat_map(has).collect();
+                        assert!(all.len() > 1, "node {id} has one name");
+                        let shares = |node: &u64| {
+                            skimmed.directories.iter().any(|directory| directory.node == *node && directory.shares)
+                        };
+                        assert!(all.iter().all(shares), "a name of node {id} would stay cold");
+                        all
+                    }
+                };
+                said.named_in.insert(id, directories);
+                let leaf = match item(place.item) {
+                    Item::File { modified, len, extents, .. } => (modified, Vec::new(), len, extents.runs().collect()),
+                    Item::Symlink { modified, target, .. } => (modified, target.to_vec(), 0, Vec::new()),
+                    _ => panic!("node {id} is no leaf"),
+                };
+                said.leaves.insert(id, leaf);
+            }
+            let blocks: u64 = said.leaves.values().flat_map(|leaf| &leaf.3).map(|(_, run)| run.len).sum();
+            assert_eq!((skimmed.leaves, skimmed.blocks), (said.leaves.len() as u64, blocks));
+            said
+        }
+
+        /// By an image.
+        fn by_image(image: &Image) -> Self {
+            let mut said = Self { last_node: image.last_node, ..Self::default() };
+            for (id, NodeImage { modified, kind }) in &image.nodes {
+                match kind {
+                    KindImage::Directory(entries) => {
+                        for (name, to) in entries {
+                            match image.nodes[to].kind {
+                                KindImage::Directory(_) => drop(said.lie_in.insert(*to, (*id, name.to_vec()))),
+                                _ => said.named_in.entry(*to).or_default().push(*id),
+                            }
+                        }
+                        let names = entries.iter().map(|(name, node)| (name.to_vec(), *node)).collect();
+                        said.directories.insert(*id, (*modified, names));
+                    }
+                    KindImage::File(file) => {
+                        let runs: Vec<_> = file.extents.runs().collect();
+                        said.used.extend(runs.iter().map(|(_, run)| run.block..run.end()));
+                        said.leaves.insert(*id, (*modified, Vec::new(), file.len, runs));
+                    }
+                    KindImage::Symlink(target) => {
+                        drop(said.leaves.insert(*id, (*modified, target.to_vec(), 0, Vec::new())));
+                    }
+                }
+            }
+            said.named_in.values_mut().for_each(|directories| directories.sort_unstable());
+            said.used.sort_unstable_by_key(|run| run.start);
+            let runs = std::mem::take(&mut said.used);
+            runs.into_iter().for_each(|run| push(&mut said.used, run));
+            said
+        }
+    }
+
+    #[test]
+    fn what_it_takes_an_image_takes_too_and_both_say_the_same() {
         let items = items();
         let mut random = fastrand::Rng::with_seed(7);
         let (mut taken, mut refused) = (0, 0);
-        let medium = vec![0; POOL_BYTES_MIN as usize];
-        for _ in 0..10_000 {
+        let medium = with_an_empty_log();
+        for _ in 0..20_000 {
             let mut items = items.clone();
-            for _ in 0..random.usize(1..3) {
+            for _ in 0..random.usize(0..3) {
                 let at = random.usize(0..items.len());
                 items[at] = if random.bool() { random.u8(..) } else { items[at] ^ 1 << random.u8(0..8) };
             }
-            let superblock = superblock(items.len(), 6, 6);
-            match skim(&items, &superblock) {
-                Some(_) => {
-                    taken += 1;
-                    assert!(image(&items, &superblock, &medium).is_some(), "{items:?}");
-                }
-                None => refused += 1,
-            }
+            // Ids that are dense, or not.
+            let superblock = superblock(items.len(), 6, if random.bool() { 6 } else { 1 << 40 });
+            let Some(skimmed) = skim(&items, &superblock) else {
+                refused += 1;
+                continue;
+            };
+            taken += 1;
+            let mut image = image(&items, &superblock, &medium).unwrap_or_else(|| panic!("{items:?}"));
+            // What was given is a matter of the superblock too: whoever builds what was skimmed looks there.
+            assert_eq!(image.last_node, skimmed.last_node.max(superblock.last_node), "{items:?}");
+            image.last_node = skimmed.last_node;
+            let said = Said::by(&skimmed, image.nodes.keys().copied());
+            assert_eq!(said, Said::by_image(&image), "{items:?}");
         }
-        assert!(taken > 100 && refused > 100, "{taken} taken, {refused} refused");
+        assert!(taken > 1000 && refused > 1000, "{taken} taken, {refused} refused");
     }
 }

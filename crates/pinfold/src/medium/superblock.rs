@@ -185,11 +185,12 @@ impl Superblock {
         if self.generation.is_multiple_of(2) { [one, two] } else { [two, one] }
     }
 
-    /// The younger one of the two that are whole. None counts where one is whole and of another version: it may know more.
+    /// The younger one of the two that are whole. None counts where one is whole and of another version: it may know more; or
+    /// where both are as young, and differ: both copies of a generation say the same.
     pub(crate) fn read(source: &(impl Source + ?Sized)) -> Result<Self, NoSuperblock> {
         let have = source.len().map_err(NoSuperblock::Io)?;
         let mut found: Option<Self> = None;
-        let mut why = NoSuperblock::NotAPool;
+        let (mut twins, mut why) = (false, NoSuperblock::NotAPool);
         for place in SUPERBLOCKS {
             let mut bytes = [0; size_of::<Raw>()];
             match source.read_at(place, &mut bytes) {
@@ -197,13 +198,19 @@ impl Superblock {
                 read => read.map_err(NoSuperblock::Io)?,
             }
             match Self::check(&bytes) {
-                Ok(one) if found.as_ref().is_none_or(|other| other.generation < one.generation) => found = Some(one),
-                Ok(_) => {}
+                Ok(one) => match &found {
+                    Some(other) if other.generation == one.generation && *other != one => twins = true,
+                    Some(other) if other.generation >= one.generation => {}
+                    _ => found = Some(one),
+                },
                 Err(version @ NoSuperblock::Version(_)) => return Err(version),
                 // A damage says more than nothing.
                 Err(damaged @ NoSuperblock::Damaged(_)) => why = damaged,
                 Err(_) => {}
             }
+        }
+        if twins {
+            return Err(NoSuperblock::Damaged("its superblocks have one generation, and differ"));
         }
         let found = found.ok_or(why)?;
         match found.len > have {
@@ -334,6 +341,17 @@ mod tests {
             medium[place as usize + 132..][..4].copy_from_slice(&sum.to_le_bytes());
             assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Version(2))), "one that somebody wrote");
         }
+    }
+
+    #[test]
+    fn of_two_that_differ_and_are_as_young_none_counts() {
+        let (one, other) = (superblock(), Superblock { replay_from: 64, ..superblock() });
+        let mut medium = vec![0u8; POOL_BYTES_MIN as usize];
+        put(&mut medium, SUPERBLOCKS[0], &one);
+        put(&mut medium, SUPERBLOCKS[1], &other);
+        assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Damaged(why)) if why.contains("differ")));
+        medium[SUPERBLOCKS[0] as usize + 60] ^= 1;
+        assert_eq!(Superblock::read(&medium).unwrap(), other, "the other one is not whole");
     }
 
     #[test]

@@ -220,6 +220,9 @@ fn files_that_no_pool_has_are_refused() {
 #[test]
 fn trees_that_no_pool_has_are_refused() {
     refused(&pool_of(&[file(1, 0, 0, &[])]), "root directory");
+    // To make one would be to throw away what has no name without it.
+    refused(&pool_of(&[]), "root directory");
+    refused(&pool_of(&[file(3, 0, 0, &[(0, 2000, 2, true)])]), "root directory");
     refused(&pool_of(&[root(), root()]), "twice");
     refused(&pool_of(&[root(), directory(0)]), "the number 0");
     refused(&pool_of(&[root(), directory(u64::MAX)]), "the number");

@@ -205,6 +205,15 @@ impl Medium {
         Record::check(&self.pool(), epoch, bytes).filter(|record| record.position == position)
     }
 
+    /// Makes the checksum of what lies at a position right, if it says that it is as long as a record can be.
+    pub(crate) fn seal_record(&mut self, position: u64, epoch: u64) {
+        let len = u64::from(u32::from_le_bytes(self.read_log(position, RECORD_HEADER)[4..8].try_into().unwrap()));
+        if (RECORD_HEADER..=self.number(superblock::LOG_LEN) / 4).contains(&len) {
+            let sum = record_checksum(&self.pool(), epoch, &self.read_log(position, len));
+            self.write_log(position, &sum.to_le_bytes());
+        }
+    }
+
     /// The seal that the mark holds.
     pub(crate) fn mark(&self) -> Option<Record> {
         let bytes = self.read(MARK, RECORD_HEADER);
@@ -383,17 +392,48 @@ pub(crate) fn read_leb(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// How many files, directories and links there are among items, as far as they can be read.
-pub(crate) fn nodes_in(mut items: &[u8]) -> u64 {
-    let mut nodes = 0;
-    while let Some(is_node) = skip_item(&mut items) {
-        nodes += u64::from(is_node);
-    }
-    nodes
+/// The tags of a record's entries.
+pub(crate) fn tags_of_entries(record: &[u8]) -> Vec<u8> {
+    let mut entries = &record[RECORD_HEADER as usize..];
+    std::iter::from_fn(|| skip_entry(&mut entries)).collect()
 }
 
-/// Whether it was a node, if it was anything.
-fn skip_item(items: &mut &[u8]) -> Option<bool> {
+/// Its tag; none where they end.
+fn skip_entry(entries: &mut &[u8]) -> Option<u8> {
+    let (tag, rest) = entries.split_first().filter(|(tag, _)| **tag != 0)?;
+    *entries = rest;
+    let numbers = match tag {
+        1..=4 | 6 | 16 => 1,
+        5 | 7 | 11 => 2,
+        10 | 12..=15 => 3,
+        8 | 9 => 4,
+        _ => return None,
+    };
+    (0..numbers).try_for_each(|_| read_leb(entries).map(drop))?;
+    if matches!(tag, 3 | 5 | 6) {
+        skip_text(entries)?;
+    }
+    Some(*tag)
+}
+
+fn skip_text(from: &mut &[u8]) -> Option<()> {
+    let len = read_leb(from)? as usize;
+    *from = from.get(len..)?;
+    Some(())
+}
+
+/// The tags of items, as far as they can be read.
+pub(crate) fn tags_of_items(mut items: &[u8]) -> Vec<u8> {
+    std::iter::from_fn(|| skip_item(&mut items)).collect()
+}
+
+/// How many files, directories and links there are among items, as far as they can be read.
+pub(crate) fn nodes_in(items: &[u8]) -> u64 {
+    tags_of_items(items).into_iter().filter(|tag| *tag != 4).count() as u64
+}
+
+/// Its tag, if it is anything.
+fn skip_item(items: &mut &[u8]) -> Option<u8> {
     let (tag, rest) = items.split_first()?;
     *items = rest;
     let mut numbers = |count: u64| (0..count).map(|_| read_leb(items)).last()?;
@@ -405,10 +445,9 @@ fn skip_item(items: &mut &[u8]) -> Option<bool> {
         2 => drop(numbers(2)?),
         3 | 4 => {
             numbers(2)?;
-            let len = numbers(1)? as usize;
-            *items = items.get(len..)?;
+            skip_text(items)?;
         }
         _ => return None,
     }
-    Some(*tag != 4)
+    Some(*tag)
 }

@@ -191,7 +191,10 @@ impl Image {
             Some(KindImage::Directory(entries)) => {
                 for read in names {
                     let (name, node) = read?;
-                    entries.insert(name.into(), node);
+                    if entries.insert(name.into(), node).is_some() {
+                        let name = String::from_utf8_lossy(name);
+                        return damaged(format!("a checkpoint has the name {name:?} twice in node {dir}"));
+                    }
                 }
                 Ok(())
             }

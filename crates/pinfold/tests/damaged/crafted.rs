@@ -231,6 +231,10 @@ fn trees_that_no_pool_has_are_refused() {
     refused(&pool_of(&[root(), names(1, &[(b"a", 1)])]), "second name");
     let two = [root(), directory(2), names(1, &[(b"a", 2), (b"b", 2)])];
     refused(&pool_of(&two), "second name");
+    // The first of two would end as soon as the pool is opened, as what has no name does.
+    let files = [root(), file(3, 0, 0, &[]), file(4, 0, 0, &[])];
+    refused(&pool_of(&[&files[..], &[names(1, &[(b"a", 3), (b"a", 4)])]].concat()), "twice in node 1");
+    refused(&pool_of(&[&files[..], &[names(1, &[(b"a", 3)]), names(1, &[(b"a", 4)])]].concat()), "twice in node 1");
     let ring = [root(), directory(2), directory(3), names(2, &[(b"a", 3)]), names(3, &[(b"a", 2)])];
     refused(&pool_of(&ring), "lies in itself");
     refused(&pool_of(&[root(), directory(2), names(2, &[(b"a", 2)])]), "lies in itself");

@@ -7,7 +7,8 @@
 //! Stays true  C1: what is cold was checked when the pool was opened ([`skim`](crate::medium::skim)): it is read without doubt.
 //!             C2: a cold node has one name, in a cold directory. Directories are never cold themselves; what has several
 //!                 names is warmed before anybody has the pool.
-//!             C3: a directory becomes warm once, with its names locked; its nodes are in the table before they are unlocked.
+//!             C3: a directory becomes warm once, with its names locked; its nodes are in the table before they are unlocked,
+//!                 each from when it has its name: whoever knows its id may open it from then on.
 //! Lock order  a directory's names, then the table of nodes, as everywhere.
 
 use std::ops::Range;
@@ -19,6 +20,7 @@ use crate::lock::lock;
 use crate::medium::checkpoint::{Item, read_extents};
 use crate::medium::codec::Reader;
 use crate::medium::skim::{Place, PlaceKind, Places};
+use crate::moments::{Moment, pass};
 use crate::names::warm;
 use crate::node::{FileBody, FileId, FileMap, Kind, Name, Node};
 
@@ -118,26 +120,25 @@ impl ColdNames {
         let Some(cold) = self.nodes.cold() else { return Vec::new() };
         let named = |(name, id): (&[u8], u64)| {
             let place = cold.places.get(id);
-            let node = match place.kind {
-                PlaceKind::In(_) => self.add(cold.build(place)?),
-                // Its other names may have been first.
-                PlaceKind::Shared => {
-                    self.nodes.known(FileId(id)).map_or_else(|| Some(self.add(cold.build(place)?)), Some)?
-                }
+            let known = self.nodes.known(FileId(id));
+            let (node, is_new) = match (place.kind, known) {
                 // `directories` keeps it.
-                _ => return Some((Arc::from(name), self.nodes.known(FileId(id))?)),
+                (PlaceKind::Directory(_), known) => return Some((Arc::from(name), known?)),
+                // Its other names may have been first.
+                (PlaceKind::Shared, Some(known)) => (known, false),
+                _ => (cold.build(place)?, true),
             };
+            pass(Moment::Warming);
             node.add_first_link();
             let name: Arc<[u8]> = name.into();
             *lock(&node.name) = Some(Name { parent: Arc::downgrade(parent), name: Arc::clone(&name) });
+            if is_new {
+                // Not before it has a name: whoever finds it by its id would take its life to be over (C3).
+                self.nodes.add(&node);
+            }
             Some((name, node))
         };
         cold.names(&self.names).filter_map(named).collect()
-    }
-
-    fn add(&self, node: Arc<Node>) -> Arc<Node> {
-        self.nodes.add(&node);
-        node
     }
 
     /// Each node that lies in the directory and is none itself, with its item in the checkpoint.
@@ -150,5 +151,41 @@ impl ColdNames {
             };
             cold.names(&self.names).filter_map(leaf)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use crate::Pool;
+    use crate::moments::{Moment, meanwhile, next};
+
+    #[test]
+    fn a_file_that_is_becoming_warm_is_found_by_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pool");
+        let pool = Pool::format(&path, 16 << 20).unwrap();
+        let id = pool.create("/file").unwrap().id();
+        pool.close().unwrap();
+        let pool = Pool::load(&path).unwrap();
+        let (comes, came) = channel();
+        let (ends, ended) = channel();
+        let other = pool.clone();
+        let looks_for_it = move || {
+            thread::spawn(move || {
+                let waits = comes.clone();
+                next(Moment::Unknown, move || waits.send(()).unwrap());
+                let found = other.open_by_id(id).is_some();
+                let _ = comes.send(());
+                ends.send(found).unwrap();
+            });
+            // To an answer, or to where it waits until the directory is warm.
+            came.recv().unwrap();
+        };
+        let names = meanwhile(Moment::Warming, looks_for_it, || pool.read_dir("/").unwrap().len());
+        assert_eq!(names, 1);
+        assert!(ended.recv().unwrap(), "it is there all the time");
     }
 }

@@ -14,6 +14,7 @@ use crate::cold::Cold;
 use crate::error::JournalError;
 use crate::journal::Journal;
 use crate::lock::lock;
+use crate::moments::{Moment, pass};
 use crate::names::warm;
 use crate::node::{FileId, Kind, Node};
 use crate::units::BlockSize;
@@ -106,6 +107,7 @@ impl Nodes {
     /// With no directory locked: a cold node is warmed, with all that lies beside it.
     pub(crate) fn get(&self, id: FileId) -> Option<Arc<Node>> {
         self.known(id).or_else(|| {
+            pass(Moment::Unknown);
             self.cold.as_ref()?.warm(id);
             self.known(id)
         })

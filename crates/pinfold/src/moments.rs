@@ -16,6 +16,10 @@ pub(crate) enum Moment {
     Closed,
     /// A write would make the file longer after all, and is about to ask for that.
     Shorter,
+    /// Who looks for a node by its id did not find it in the table: it may be cold.
+    Unknown,
+    /// A node that was cold is built, and has no name yet.
+    Warming,
 }
 
 #[cfg(not(test))]

@@ -186,11 +186,11 @@ impl Superblock {
     }
 
     /// The younger one of the two that are whole. None counts where one is whole and of another version: it may know more; or
-    /// where both are as young, and differ: both copies of a generation say the same.
+    /// where nothing tells which is meant: they are of two pools, or as young and differ.
     pub(crate) fn read(source: &(impl Source + ?Sized)) -> Result<Self, NoSuperblock> {
         let have = source.len().map_err(NoSuperblock::Io)?;
         let mut found: Option<Self> = None;
-        let (mut twins, mut why) = (false, NoSuperblock::NotAPool);
+        let (mut conflict, mut why) = (None, NoSuperblock::NotAPool);
         for place in SUPERBLOCKS {
             let mut bytes = [0; size_of::<Raw>()];
             match source.read_at(place, &mut bytes) {
@@ -198,24 +198,36 @@ impl Superblock {
                 read => read.map_err(NoSuperblock::Io)?,
             }
             match Self::check(&bytes) {
-                Ok(one) => match &found {
-                    Some(other) if other.generation == one.generation && *other != one => twins = true,
-                    Some(other) if other.generation >= one.generation => {}
-                    _ => found = Some(one),
-                },
+                Ok(one) => {
+                    conflict = found.as_ref().and_then(|other| other.conflict_with(&one));
+                    if found.as_ref().is_none_or(|other| other.generation < one.generation) {
+                        found = Some(one);
+                    }
+                }
                 Err(version @ NoSuperblock::Version(_)) => return Err(version),
                 // A damage says more than nothing.
                 Err(damaged @ NoSuperblock::Damaged(_)) => why = damaged,
                 Err(_) => {}
             }
         }
-        if twins {
-            return Err(NoSuperblock::Damaged("its superblocks have one generation, and differ"));
+        if let Some(conflict) = conflict {
+            return Err(NoSuperblock::Damaged(conflict));
         }
         let found = found.ok_or(why)?;
         match found.len > have {
             true => Err(NoSuperblock::Cut { len: found.len, have }),
             false => Ok(found),
+        }
+    }
+
+    /// Why these two are not copies of one pool's, the younger of which counts.
+    fn conflict_with(&self, other: &Self) -> Option<&'static str> {
+        match () {
+            () if self.pool != other.pool => Some("its superblocks are of two pools"),
+            () if self.generation == other.generation && self != other => {
+                Some("its superblocks have one generation, and differ")
+            }
+            () => None,
         }
     }
 
@@ -344,14 +356,16 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_differ_and_are_as_young_none_counts() {
-        let (one, other) = (superblock(), Superblock { replay_from: 64, ..superblock() });
-        let mut medium = vec![0u8; POOL_BYTES_MIN as usize];
-        put(&mut medium, SUPERBLOCKS[0], &one);
-        put(&mut medium, SUPERBLOCKS[1], &other);
-        assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Damaged(why)) if why.contains("differ")));
-        medium[SUPERBLOCKS[0] as usize + 60] ^= 1;
-        assert_eq!(Superblock::read(&medium).unwrap(), other, "the other one is not whole");
+    fn of_two_that_differ_and_are_as_young_or_of_two_pools_none_counts() {
+        let younger = Superblock { generation: 2, pool: [8; 16], ..superblock() };
+        for other in [Superblock { replay_from: 64, ..superblock() }, younger] {
+            let mut medium = vec![0u8; POOL_BYTES_MIN as usize];
+            put(&mut medium, SUPERBLOCKS[0], &superblock());
+            put(&mut medium, SUPERBLOCKS[1], &other);
+            assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Damaged(_))), "{other:?}");
+            medium[SUPERBLOCKS[0] as usize + 60] ^= 1;
+            assert_eq!(Superblock::read(&medium).unwrap(), other, "the other one is not whole");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Stays true  N1: what counts is a run of whole records from the position that the superblock names.
 //!             N2: a record that an owner appended while this was read is no hole: the end is looked at once more.
+//!             N3: the mark is read before the ring: what it calls durable is there by then, if nothing is damaged.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use super::report::Findings;
 use crate::medium::log::places;
 use crate::medium::record::{ALIGN, Claim, HEADER, RECORD_SHARE, Record, length};
 use crate::medium::source::Source;
-use crate::medium::superblock::{LOG_START, NUMBERS_END, Superblock};
+use crate::medium::superblock::{LOG_START, MARK, NUMBERS_END, Superblock};
 
 /// How many times the log's length is looked through for records behind its end, so that no medium makes it last.
 const LOOKED_THROUGH_MAX: u64 = 8;
@@ -18,6 +19,8 @@ const LOOKED_THROUGH_MAX: u64 = 8;
 /// The ring as it was at one moment.
 pub(super) struct Log {
     superblock: Superblock,
+    /// Up to where it was durable by then, as the mark has it.
+    marked: Option<u64>,
     ring: Vec<u8>,
 }
 
@@ -43,7 +46,7 @@ pub(super) struct End {
     pub(super) torn: bool,
     /// Whole records of this opening behind it.
     pub(super) behind: Option<Behind>,
-    /// What they say how far the log was durable once, where that is farther.
+    /// How far the log was durable once, as they say or the mark does, where that is farther.
     pub(super) durable: Option<u64>,
     /// Records of a later opening, wherever they lie.
     pub(super) later: Option<Behind>,
@@ -52,9 +55,12 @@ pub(super) struct End {
 impl Log {
     /// Reads the whole of it, or says why it could not be read.
     pub(super) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, String> {
-        let mut ring = vec![0; superblock.log_len as usize];
-        source.read_at(LOG_START, &mut ring).map_err(|error| error.to_string())?;
-        Ok(Self { superblock: superblock.clone(), ring })
+        let (mut mark, mut ring) = ([0; HEADER], vec![0; superblock.log_len as usize]);
+        // In this order (N3).
+        let read = source.read_at(MARK, &mut mark).and_then(|()| source.read_at(LOG_START, &mut ring));
+        read.map_err(|error| error.to_string())?;
+        let marked = Record::check(&mark, &superblock.pool, superblock.epoch).map(|mark| mark.durable);
+        Ok(Self { superblock: superblock.clone(), marked, ring })
     }
 
     /// Calls `take` with each record that counts from `position` on; the position after the last one.
@@ -73,7 +79,8 @@ impl Log {
         let epoch = self.superblock.epoch;
         let at_end = self.claimed(end, epoch);
         let sealed = at_end.as_ref().is_some_and(|bytes| self.record(bytes, epoch).is_some());
-        let mut found = End { torn: at_end.is_some() && !sealed, ..End::default() };
+        let durable = self.marked.filter(|marked| *marked > end);
+        let mut found = End { torn: at_end.is_some() && !sealed, durable, ..End::default() };
         let mut budget = self.superblock.log_len * LOOKED_THROUGH_MAX;
         for place in (0..self.superblock.log_len).step_by(ALIGN as usize) {
             let Some(claim) = self.claim_at(place).filter(|claim| self.can_be(claim, place)) else { continue };

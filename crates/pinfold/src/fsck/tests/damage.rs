@@ -1,6 +1,6 @@
 //! What is found, and cannot be mended: superblocks, chunks, items, records.
 
-use super::medium::{BLOCK, BLOCKS, CHUNKS, put, sealed, write_log, write_superblock, write_superblocks};
+use super::medium::{BLOCK, BLOCKS, CHUNKS, put, put_mark, sealed, write_log, write_superblock, write_superblocks};
 use super::shapes::everything;
 use super::*;
 use crate::medium::checkpoint::CHUNK_HEADER;
@@ -233,23 +233,39 @@ fn g9_records_behind_a_hole_are_told() {
 
 #[test]
 fn g9_a_record_that_was_durable_and_is_damaged_is_told() {
-    // By a record behind it, and by the seal.
-    for sealed in [false, true] {
+    for told_by in ["a record behind it", "the seal", "the mark alone"] {
         let mut maker = everything();
         let end = maker.end();
         maker.record(&[Entry::Touch { node: 5 }]);
         let durable = maker.end();
         maker.durable = durable;
-        match sealed {
-            true => maker.seal(),
-            false => maker.record(&[Entry::Touch { node: 6 }]),
+        let mut medium = match told_by {
+            "a record behind it" => maker.record(&[Entry::Touch { node: 6 }]).medium(),
+            "the seal" => maker.seal().medium(),
+            _ => maker.medium(),
         };
-        let mut medium = maker.medium();
+        if told_by == "the mark alone" {
+            put_mark(&mut medium, &maker.superblock, durable);
+        }
         let [place, _] = crate::medium::log::places(&maker.superblock, end + HEADER as u64, 1);
         medium[place.start as usize] ^= 1;
-        assert_eq!(checked(&medium).findings, [Finding::LogDamaged { end, durable }]);
+        assert_eq!(checked(&medium).findings, [Finding::LogDamaged { end, durable }], "by {told_by}");
         beyond(&medium, "log-damaged");
     }
+}
+
+#[test]
+fn g9_a_log_that_ends_before_its_mark_is_damaged_even_at_a_seal() {
+    let mut maker = everything();
+    let end = maker.end();
+    let mut medium = maker.seal().medium();
+    put_mark(&mut medium, &maker.superblock, end);
+    assert_eq!(checked(&medium).findings, []);
+    put_mark(&mut medium, &maker.superblock, end + 40);
+    assert_eq!(checked(&medium).findings, [Finding::LogDamaged { end, durable: end + 40 }]);
+    maker.superblock.epoch -= 1;
+    put_mark(&mut medium, &maker.superblock, end + 80);
+    assert_eq!(checked(&medium).findings, [], "that one is of a former opening");
 }
 
 #[test]

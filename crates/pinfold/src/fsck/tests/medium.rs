@@ -6,7 +6,7 @@ use crate::medium::codec::Writer;
 use crate::medium::image::ROOT;
 use crate::medium::log::places;
 use crate::medium::record::{Draft, Entry, Stamp};
-use crate::medium::superblock::{CheckpointPlace, POOL_BYTES_MIN, SUPERBLOCKS, Superblock};
+use crate::medium::superblock::{CheckpointPlace, MARK, POOL_BYTES_MIN, SUPERBLOCKS, Superblock};
 use crate::units::BlockSize;
 
 /// Bytes of a block here.
@@ -179,6 +179,11 @@ pub(super) fn write_log(medium: &mut [u8], superblock: &Superblock, position: u6
     let (now, later) = bytes.split_at((first.end - first.start) as usize);
     put(medium, first.start, now);
     put(medium, second.start, later);
+}
+
+/// Says in the mark how far the log is durable.
+pub(super) fn put_mark(medium: &mut [u8], superblock: &Superblock, durable: u64) {
+    put(medium, MARK, &stamp(superblock, durable, durable).seal());
 }
 
 /// Both copies.

@@ -120,22 +120,19 @@ impl ColdNames {
         let Some(cold) = self.nodes.cold() else { return Vec::new() };
         let named = |(name, id): (&[u8], u64)| {
             let place = cold.places.get(id);
-            let known = self.nodes.known(FileId(id));
-            let (node, is_new) = match (place.kind, known) {
-                // `directories` keeps it.
-                (PlaceKind::Directory(_), known) => return Some((Arc::from(name), known?)),
+            let node = match place.kind {
+                PlaceKind::In(_) => cold.build(place)?,
                 // Its other names may have been first.
-                (PlaceKind::Shared, Some(known)) => (known, false),
-                _ => (cold.build(place)?, true),
+                PlaceKind::Shared => self.nodes.known(FileId(id)).or_else(|| cold.build(place))?,
+                // `directories` keeps it.
+                _ => return Some((Arc::from(name), self.nodes.known(FileId(id))?)),
             };
             pass(Moment::Warming);
             node.add_first_link();
             let name: Arc<[u8]> = name.into();
             *lock(&node.name) = Some(Name { parent: Arc::downgrade(parent), name: Arc::clone(&name) });
-            if is_new {
-                // Not before it has a name: whoever finds it by its id would take its life to be over (C3).
-                self.nodes.add(&node);
-            }
+            // Not before it has a name: whoever finds it by its id would take its life to be over (C3).
+            self.nodes.add(&node);
             Some((name, node))
         };
         cold.names(&self.names).filter_map(named).collect()
@@ -174,18 +171,19 @@ mod tests {
         let (ends, ended) = channel();
         let other = pool.clone();
         let looks_for_it = move || {
-            thread::spawn(move || {
+            let looks = thread::spawn(move || {
                 let waits = comes.clone();
                 next(Moment::Unknown, move || waits.send(()).unwrap());
                 let found = other.open_by_id(id).is_some();
                 let _ = comes.send(());
-                ends.send(found).unwrap();
+                found
             });
+            ends.send(looks).unwrap();
             // To an answer, or to where it waits until the directory is warm.
             came.recv().unwrap();
         };
         let names = meanwhile(Moment::Warming, looks_for_it, || pool.read_dir("/").unwrap().len());
         assert_eq!(names, 1);
-        assert!(ended.recv().unwrap(), "it is there all the time");
+        assert!(ended.recv().unwrap().join().unwrap(), "it is there all the time");
     }
 }

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use super::finding::Finding;
 use super::report::Findings;
-use crate::medium::log::places;
+use crate::medium::log::{marked, places};
 use crate::medium::record::{ALIGN, Claim, HEADER, RECORD_SHARE, Record, length};
 use crate::medium::source::Source;
-use crate::medium::superblock::{LOG_START, MARK, NUMBERS_END, Superblock};
+use crate::medium::superblock::{LOG_START, NUMBERS_END, Superblock};
 
 /// How many times the log's length is looked through for records behind its end, so that no medium makes it last.
 const LOOKED_THROUGH_MAX: u64 = 8;
@@ -55,11 +55,10 @@ pub(super) struct End {
 impl Log {
     /// Reads the whole of it, or says why it could not be read.
     pub(super) fn read(source: &(impl Source + ?Sized), superblock: &Superblock) -> Result<Self, String> {
-        let (mut mark, mut ring) = ([0; HEADER], vec![0; superblock.log_len as usize]);
+        let mut ring = vec![0; superblock.log_len as usize];
         // In this order (N3).
-        let read = source.read_at(MARK, &mut mark).and_then(|()| source.read_at(LOG_START, &mut ring));
-        read.map_err(|error| error.to_string())?;
-        let marked = Record::check(&mark, &superblock.pool, superblock.epoch).map(|mark| mark.durable);
+        let marked = marked(source, superblock).map_err(|error| error.to_string())?;
+        source.read_at(LOG_START, &mut ring).map_err(|error| error.to_string())?;
         Ok(Self { superblock: superblock.clone(), marked, ring })
     }
 

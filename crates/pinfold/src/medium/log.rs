@@ -90,7 +90,7 @@ impl From<io::Error> for Found {
 }
 
 /// Up to where the log was durable, as the mark has it.
-fn marked(source: &(impl Source + ?Sized), superblock: &Superblock) -> io::Result<Option<u64>> {
+pub(crate) fn marked(source: &(impl Source + ?Sized), superblock: &Superblock) -> io::Result<Option<u64>> {
     let mut bytes = [0; HEADER];
     source.read_at(MARK, &mut bytes)?;
     let mark = Record::check(&bytes, &superblock.pool, superblock.epoch);

@@ -242,11 +242,12 @@ fn g9_a_record_that_was_durable_and_is_damaged_is_told() {
         let mut medium = match told_by {
             "a record behind it" => maker.record(&[Entry::Touch { node: 6 }]).medium(),
             "the seal" => maker.seal().medium(),
-            _ => maker.medium(),
+            _ => {
+                let mut medium = maker.medium();
+                put_mark(&mut medium, &maker.superblock, durable);
+                medium
+            }
         };
-        if told_by == "the mark alone" {
-            put_mark(&mut medium, &maker.superblock, durable);
-        }
         let [place, _] = crate::medium::log::places(&maker.superblock, end + HEADER as u64, 1);
         medium[place.start as usize] ^= 1;
         assert_eq!(checked(&medium).findings, [Finding::LogDamaged { end, durable }], "by {told_by}");

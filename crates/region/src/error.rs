@@ -248,6 +248,80 @@ pub enum FlushError {
     },
 }
 
+/// A window was not made, or what is seen through one is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WindowError {
+    /// There is nothing that could be mapped a second time.
+    #[error("{kind} has no file that could be mapped into a window; use a memfd or a file")]
+    NoFile {
+        /// What the region is made of.
+        kind: RegionKind,
+    },
+    /// Too few addresses are left.
+    #[error("no {len} bytes of addresses: the windows of a process have at most {most} together")]
+    NoAddresses {
+        /// Bytes asked for.
+        len: u64,
+        /// The most of all windows, in bytes.
+        most: u64,
+    },
+    /// Not whole pages, or not pages of the size that the region is made of.
+    #[error("{len} bytes at {start} are not whole pages of {align} bytes, or lie otherwise in them than in the window")]
+    Misaligned {
+        /// Where they begin.
+        start: u64,
+        /// Bytes.
+        len: u64,
+        /// Bytes of a page.
+        align: u64,
+    },
+    /// The range reaches past the end of the window, or of the region.
+    #[error("bytes {start}..{end} of {len}")]
+    PastEnd {
+        /// First byte of the range.
+        start: u64,
+        /// One past its last byte.
+        end: u64,
+        /// Bytes there are.
+        len: u64,
+    },
+    /// The kernel gives no more mappings, or has no memory for them.
+    #[error("{doing}: no more mappings: each piece of a window takes one or two of what vm.max_map_count allows")]
+    NoMappings {
+        /// The step that failed.
+        doing: &'static str,
+    },
+    /// The window was made without traps.
+    #[error("the window was made without traps")]
+    NoTraps,
+    /// The kernel ran out of memory while it changed the window, or the handle came through a fork.
+    #[error("the window is lost: it belongs to another process, or the kernel had no memory while it was changed")]
+    Lost,
+    /// Anything else.
+    #[error("{doing}: {source}")]
+    Os {
+        /// The step that failed.
+        doing: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl WindowError {
+    /// The raw errno for faces.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NoFile { .. } | Self::NoTraps => EOPNOTSUPP,
+            Self::NoAddresses { .. } | Self::NoMappings { .. } => ENOMEM,
+            Self::Misaligned { .. } => EINVAL,
+            Self::PastEnd { .. } => ENXIO,
+            Self::Lost => EPERM,
+            Self::Os { source, .. } => raw(source),
+        }
+    }
+}
+
 impl OpenError {
     /// The raw errno for faces.
     pub fn errno(&self) -> i32 {

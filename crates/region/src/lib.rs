@@ -65,13 +65,15 @@ mod map;
 mod open;
 mod page_cache;
 mod region;
+mod window;
 
 pub use bytes::SharedBytes;
 pub use cache_lines::CacheLineInstruction;
 pub use claim::holder_of;
-pub use error::{AccessError, AllocateError, FlushError, GrowError, Holder, OpenError};
+pub use error::{AccessError, AllocateError, FlushError, GrowError, Holder, OpenError, WindowError};
 pub use flush::{Durability, Persist};
 pub use kind::{HugePageSize, RegionKind};
 pub use map::BASE_ALIGN;
 pub use open::RegionOptions;
 pub use region::Region;
+pub use window::{Fault, NoTraps, Traps, WINDOWS_MAX, Window};

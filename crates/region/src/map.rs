@@ -42,9 +42,9 @@ pub(crate) enum Manner {
 
 /// Addresses that nobody else is given.
 #[derive(Debug)]
-struct Reservation {
+pub(crate) struct Reservation {
     base: NonNull<u8>,
-    /// Only `give_up_from` changes it.
+    /// Only `give_up_from` and `unmap` change it.
     len: AtomicUsize,
     opened_in: Incarnation,
 }
@@ -93,7 +93,7 @@ impl Mapping {
 
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
-        self.reservation.base
+        self.reservation.base()
     }
 
     pub(crate) fn reserved(&self) -> u64 {
@@ -107,7 +107,8 @@ unsafe impl Send for Reservation {}
 unsafe impl Sync for Reservation {}
 
 impl Reservation {
-    fn take(len: u64, align: u64, opened_in: Incarnation) -> Result<Self, Errno> {
+    /// Takes `len` addresses, a positive multiple of the page size, at a multiple of `align`. A child has none of them.
+    pub(crate) fn take(len: u64, align: u64, opened_in: Incarnation) -> Result<Self, Errno> {
         let (len, align) = (usize::try_from(len).or(Err(Errno::NOMEM))?, align as usize);
         // Enough to find an aligned start inside; what is over goes back.
         let wide = len.checked_add(align).ok_or(Errno::NOMEM)?;
@@ -134,18 +135,35 @@ impl Reservation {
         unsafe { self.base.as_ptr().add(offset as usize) }.cast()
     }
 
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Whose they are.
+    pub(crate) fn opened_in(&self) -> Incarnation {
+        self.opened_in
+    }
+
     fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// Gives them back, with what is mapped there. Who has them is about to drop them.
+    pub(crate) fn unmap(&self) {
+        if self.opened_in.is_current() {
+            // SAFETY: by M1 the addresses are ours, and by B1 nobody who could reach them outlives us.
+            unsafe { unmap(self.base.as_ptr(), self.len.swap(0, Ordering::Relaxed)) };
+        }
+    }
+
     /// Leaves what begins at offset `start` to whoever has it. It is not unmapped, even if it is ours still.
-    fn give_up_from(&self, start: u64) {
+    pub(crate) fn give_up_from(&self, start: u64) {
         self.len.store(start as usize, Ordering::Relaxed);
     }
 }
 
 impl Manner {
-    fn flags(self) -> MapFlags {
+    pub(crate) fn flags(self) -> MapFlags {
         match self {
             Self::Shared => MapFlags::SHARED,
             Self::Sync => MapFlags::SHARED_VALIDATE | MapFlags::SYNC,
@@ -192,10 +210,7 @@ unsafe fn map_shared(
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.opened_in.is_current() {
-            // SAFETY: by M1 the addresses are ours, and by B1 nobody who could reach them outlives us.
-            unsafe { unmap(self.base.as_ptr(), self.len()) };
-        }
+        self.unmap();
     }
 }
 

@@ -17,6 +17,7 @@ use crate::mechanism::layout_break::{Effect, LayoutBreak, Policy};
 use crate::mechanism::owner::Owner;
 use crate::mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
 use crate::mechanism::recall::RecallChore;
+use crate::mechanism::revoke::Views;
 use crate::mechanism::sleeper::{Chore, Sleeper, WordRef};
 use crate::mechanism::view::{Layout, View};
 use crate::mechanism::words::Words;
@@ -222,6 +223,11 @@ impl Area {
         effect: Effect,
     ) -> Result<LayoutBreak, BreakError> {
         LayoutBreak::new(&self.owner, ranges, policy, effect)
+    }
+
+    /// Has breaks take away what shows their ranges, from now on: to be called before anything is shown.
+    pub fn revoke_views_of(&self, views: Arc<dyn Views>) {
+        self.owner.set_views(views);
     }
 
     /// What has left its file and is not free yet.

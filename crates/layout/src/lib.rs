@@ -74,6 +74,7 @@ pub use mechanism::layout_break::{Canceller, Draining, Effect, Idle, LayoutBreak
 pub use mechanism::pin::{Access, Label, Pin, PinSpec, Pinning, RawPin};
 pub use mechanism::quarantine::{OperatorDecision, Quiescent, ReleaseError};
 pub use mechanism::recall::{LongTerm, LongTermPin, Recall, Recalled};
+pub use mechanism::revoke::{NotRevoked, Views};
 pub use mechanism::space::SpaceWatch;
 pub use mechanism::transfer::Transfer;
 pub use mechanism::until::Until;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rustix::io::Errno;
 
 use super::attribution::PinInfo;
+use super::revoke::NotRevoked;
 
 /// Why an area could not be made, opened, joined or grown.
 #[derive(Debug, thiserror::Error)]
@@ -261,6 +262,9 @@ pub enum BreakError {
     /// The layout's state was given up, or belongs to another area.
     #[error("the layout of object {0} is no longer known by this handle")]
     Stale(u64),
+    /// What shows the range could not be taken away.
+    #[error("a view was not revoked: {0}")]
+    NotRevoked(#[from] NotRevoked),
     /// The handle was inherited through a fork.
     #[error("this handle belongs to the process that forked this one")]
     Forked,
@@ -270,6 +274,7 @@ impl BreakError {
     /// The closest `errno`.
     pub fn errno(&self) -> i32 {
         let errno = match self {
+            Self::NotRevoked(error) => return error.errno,
             Self::BadRange(_) | Self::TooManyFiles(_) => Errno::INVAL,
             Self::Busy(_) | Self::Contended { .. } => Errno::BUSY,
             Self::TimedOut(_) => Errno::TIMEDOUT,

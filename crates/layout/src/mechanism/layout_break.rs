@@ -237,7 +237,10 @@ impl LayoutBreak {
             self.withdraw();
             return Err(error);
         }
-        self.stage = Stage::Closed;
+        if let Err(error) = self.closed() {
+            self.withdraw();
+            return Err(error);
+        }
         Ok(Idle { of: self })
     }
 
@@ -279,7 +282,7 @@ impl LayoutBreak {
                 }
                 Stage::Closing { since } => {
                     let Some(way) = self.in_the_way_of_close() else {
-                        self.stage = Stage::Closed;
+                        self.closed()?;
                         self.note(None);
                         return Ok(Progress::Closed);
                     };
@@ -340,15 +343,22 @@ impl LayoutBreak {
             Err(contender) => return Some(contender),
         }
         self.stage = Stage::Closing { since: Instant::now() };
-        // Views are revoked before this: unmap, then scan.
         self.owner.view.fences.heavy(Site::CloseScan);
         None
+    }
+
+    /// Nobody is in the closed ranges any more: only now what shows them goes (V1).
+    fn closed(&mut self) -> Result<(), BreakError> {
+        self.owner.revoke_views(&self.targets)?;
+        self.stage = Stage::Closed;
+        Ok(())
     }
 
     /// From Close back to Drain. The thresholds stay: all that was in when it closed is waited for, `way` above all.
     fn open_again(&mut self, way: &InTheWay) {
         self.stuck = Some(PinKey::of(way.member.index, &way.pin));
         self.owner.open_again(self.id.expect("closing breaks are announced"));
+        self.owner.reopen_views(&self.targets);
         self.stage = Stage::Draining;
         self.recall();
     }
@@ -481,8 +491,12 @@ impl LayoutBreak {
         if !self.owner.view.clock.is_of_this_process() {
             return;
         }
+        let was_closed = matches!(self.stage, Stage::Closing { .. } | Stage::Closed);
         if let Some(id) = self.id.take() {
             self.owner.end(id);
+            if was_closed {
+                self.owner.reopen_views(&self.targets);
+            }
         }
         self.stage = Stage::New;
         self.stuck = None;
@@ -521,6 +535,7 @@ impl Idle<'_> {
         debug_assert!(left.iter().all(|extent| self.of.covers(extent)), "an extent left from outside the ranges");
         let detached = self.of.policy == Policy::Detach;
         let commit = self.of.owner.commit(id, left, detached);
+        self.of.owner.reopen_views(&self.of.targets);
         if detached {
             self.of.recall();
         }

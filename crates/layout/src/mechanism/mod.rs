@@ -21,6 +21,7 @@ pub(crate) mod pin;
 pub(crate) mod publish;
 pub(crate) mod quarantine;
 pub(crate) mod recall;
+pub(crate) mod revoke;
 pub(crate) mod segment;
 pub(crate) mod sleeper;
 pub(crate) mod space;

@@ -19,6 +19,7 @@ use super::fences::Site;
 use super::header::Growing;
 use super::marks::{Marks, PinKey, RECALLED, VOID};
 use super::parked::Busy;
+use super::revoke::Views;
 use super::segment::{Flags, Reading, Segment, SlotUse};
 use super::sleeper::{Sleeper, WordRef};
 use super::view::{Layout, Liveness, View};
@@ -75,6 +76,7 @@ pub(crate) struct Owner {
     members: Mutex<Arc<[Arc<Member>]>>,
     cells: Mutex<Cells>,
     pub(crate) marks: Marks,
+    pub(super) views: Mutex<Option<Arc<dyn Views>>>,
     /// Dropped with the owner: what tells others that nobody serves the area any more.
     pub(crate) keep: Option<Box<dyn Send + Sync>>,
 }
@@ -157,6 +159,7 @@ impl Owner {
             members: Mutex::new(Arc::new([])),
             cells: Mutex::new(Cells::default()),
             marks: Marks::default(),
+            views: Mutex::new(None),
             keep: None,
         }
     }

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::core::Nodes;
 use crate::lock::lock;
@@ -92,7 +92,7 @@ impl Cold {
         let (node, modified, kind) = match Item::read(&mut Reader::new(&self.items[place.item..])).ok()? {
             Item::File { node, modified, len, extents, .. } => {
                 let map = FileMap { len, extents, ..FileMap::default() };
-                (node, modified, Kind::File(FileBody { map: RwLock::new(map), ..FileBody::default() }))
+                (node, modified, Kind::File(FileBody::restored(map)))
             }
             Item::Symlink { node, modified, target } => (node, modified, Kind::Symlink(target.into())),
             Item::Directory { .. } | Item::Names { .. } => return None,

@@ -10,6 +10,8 @@
 //!             C3: what moves bytes, or the end down, breaks from before the end to infinity, and so waits for a step that
 //!                 is pinned and reaches past the end. So each step comes wholly before or after it, and lies where it was
 //!                 put; what it leaves between the end and itself is zeros (M2).
+//!             C4: nothing that a fault of a view takes is held while memory of a view is touched: neither `populate` nor a
+//!                 map. A pin may be: it makes a break that closes open again.
 
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard};
@@ -27,6 +29,7 @@ use crate::moments::{Moment, pass};
 use crate::populate::NewBlocks;
 use crate::refusal::NotPinned;
 use crate::units::FILE_BYTES_MAX;
+use crate::view::is_in_a_view;
 
 /// The most that is copied under one pin, in bytes: a break waits for no more.
 const COPY_MAX: u64 = 2 << 20;
@@ -55,7 +58,7 @@ impl Pieces {
 }
 
 /// The right to make a file longer: its `extend` is held.
-type Extending<'f> = MutexGuard<'f, ()>;
+pub(crate) type Extending<'f> = MutexGuard<'f, ()>;
 
 /// Where a step of a write has to lie.
 enum Where<'g> {
@@ -113,7 +116,7 @@ impl File {
     /// range meanwhile.
     pub fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), CopyError> {
         let end = self.end_of(offset, from.len() as u64)?;
-        let extending = (end > self.len()).then(|| self.open.extending());
+        let extending = (end > self.len()).then(|| self.open.extending()).transpose()?;
         self.open.write_all(offset, from, extending)
     }
 
@@ -122,7 +125,7 @@ impl File {
     /// # Errors
     /// As [`File::write_at`].
     pub fn append(&self, from: &[u8]) -> Result<u64, CopyError> {
-        let extending = self.open.extending();
+        let extending = self.open.extending()?;
         let end = self.len();
         self.end_of(end, from.len() as u64)?;
         self.open.prepare(end, from.len() as u64)?;
@@ -185,7 +188,7 @@ impl File {
     /// Makes a range read as zeros, without new blocks, and the file longer if it ends before.
     fn make_zeros(&self, range: Range<u64>) -> Result<(), CopyError> {
         self.open.zero_in_place(range.clone())?;
-        Ok(self.open.make_longer(range.end, &self.open.extending())?)
+        Ok(self.open.make_longer(range.end, &self.open.extending()?)?)
     }
 
     fn end_of(&self, offset: u64, len: u64) -> Result<u64, CopyError> {
@@ -260,8 +263,38 @@ impl OpenFile {
     }
 
     /// The right to make the file longer, which one has at a time. Whoever asks for it holds no pin.
-    fn extending(&self) -> Extending<'_> {
-        lock(&self.body().extend)
+    pub(crate) fn extending(&self) -> Result<Extending<'_>, CopyError> {
+        let extending = lock(&self.body().extend);
+        if self.body().views.take_stored_past_the_end() {
+            self.zero_past_the_end().inspect_err(|_| self.body().views.may_store_past_the_end())?;
+        }
+        Ok(extending)
+    }
+
+    /// Zeroes what lies past the end of the file in its last block (M2). The caller holds `extend`.
+    fn zero_past_the_end(&self) -> Result<(), CopyError> {
+        let block = self.pool.block;
+        loop {
+            let len = read(&self.body().map).len;
+            let last = block.outward(&(len..len + 1));
+            if block.is_aligned(len) {
+                return Ok(());
+            }
+            let pin = self.pinned(self.layout()?, &last, WRITE, || self.see(&last))?;
+            let seen = pin.resolved();
+            // Else it was cut or shifted before it was pinned: what reaches past the end cannot be, from then on.
+            if seen.len != len {
+                continue;
+            }
+            let past = len..block.offset(last.end);
+            for piece in seen.pieces.as_slice() {
+                if let Some((_, Some(place))) = self.part_of(piece, &past) {
+                    self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
+                    self.pool.note_dirty(&self.node, place);
+                }
+            }
+            return Ok(());
+        }
     }
 
     fn make_longer(&self, len: u64, _extending: &Extending<'_>) -> Result<(), JournalError> {
@@ -282,7 +315,7 @@ impl OpenFile {
             pass(Moment::NextStep);
             while !self.write_step(at, step, &extending.as_ref().map_or(Where::Inside, Where::Anywhere))? {
                 pass(Moment::Shorter);
-                extending = Some(self.extending());
+                extending = Some(self.extending()?);
             }
             at += step.len() as u64;
         }
@@ -310,6 +343,11 @@ impl OpenFile {
         pass(Moment::Seen);
         if seen.pieces.as_slice().iter().all(|piece| piece.bytes_at().is_some()) {
             self.copy_to_pieces(seen.pieces.as_slice(), &bytes, from)?;
+        } else if is_in_a_view(from) {
+            // C4.
+            drop(pin);
+            let copied: Box<[u8]> = from.into();
+            return self.write_step(offset, &copied, place);
         } else {
             let there = self.fill(blocks, |new| self.write_new(new, &bytes, from))?;
             self.copy_to_pieces(&there, &bytes, from)?;
@@ -328,6 +366,8 @@ impl OpenFile {
             map.len = len;
             self.note(record, &mut map);
         }
+        drop(map);
+        self.body().views.grown();
         Ok(())
     }
 

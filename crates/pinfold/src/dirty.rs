@@ -85,7 +85,7 @@ impl Core {
         match self.journal.flushes() {
             true => self.note(node, Some(place)),
             // That it was changed is all that a sync has to say.
-            false if self.journal.is_live() => self.note(node, None),
+            false if self.journal.is_live() => self.list(node),
             false => {}
         }
     }
@@ -115,6 +115,11 @@ impl Core {
         segments.iter().for_each(|segment| self.note_dirty(node, segment.place..segment.place + segment.len));
     }
 
+    /// Puts a file on the list.
+    pub(crate) fn list(&self, node: &Arc<Node>) {
+        self.note(node, None);
+    }
+
     /// The files on the list, which begins anew. Their notes are to be taken after this.
     pub(crate) fn take_dirty(&self) -> Vec<Arc<Node>> {
         let taken: Vec<_> = std::mem::take(&mut *lock(&self.to_sync)).iter().filter_map(Weak::upgrade).collect();
@@ -124,7 +129,7 @@ impl Core {
 
     /// What was not synced after all: `first`, whose notes were taken, and others.
     pub(crate) fn put_dirty_back(&self, first: &Arc<Node>, others: &[Arc<Node>]) {
-        others.iter().chain([first]).for_each(|node| self.note(node, None));
+        others.iter().chain([first]).for_each(|node| self.list(node));
     }
 
     /// After an exchange, what was noted of either file may be of the other.

@@ -4,11 +4,13 @@ mod file;
 mod names;
 mod pool;
 mod space;
+mod view;
 
 pub use file::{ChangeError, CopyError, PinError};
 pub use names::{NameError, PublishError};
 pub use pool::{JournalError, PoolError};
 pub use space::{NoSpace, SpaceError};
+pub use view::ViewError;
 
 use rustix::io::Errno;
 

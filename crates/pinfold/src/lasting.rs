@@ -237,7 +237,7 @@ impl PoolOptions {
             region,
         };
         core.journal.begin_anew(&core)?;
-        let shared = Shared::new(pool_id, None, built.root, core, area)?;
+        let shared = Shared::new(pool_id, None, built.root, core, area, self.views())?;
         let keeper = Keeper::start(shared.core(), self.lasting.commit_every).map_err(PoolError::Thread)?;
         *lock(&shared.keeper) = keeper;
         for orphan in &built.orphans {

@@ -82,11 +82,12 @@ mod space;
 mod sync;
 mod token;
 mod units;
+mod view;
 
 pub use allocation::Allocation;
 pub use change::Change;
 pub use error::{
-    ChangeError, CopyError, JournalError, NameError, NoSpace, PinError, PoolError, PublishError, SpaceError,
+    ChangeError, CopyError, JournalError, NameError, NoSpace, PinError, PoolError, PublishError, SpaceError, ViewError,
 };
 pub use file::{File, FileExtent};
 pub use lasting::live_dir_of;
@@ -109,4 +110,5 @@ pub use reservation::{Reservation, Reserving, Unpublished};
 pub use snapshot::{PoolInfo, Snapshot};
 pub use token::{NotAToken, Redeemed, Token};
 pub use units::FILE_BYTES_MAX;
+pub use view::{AddressPinning, Mapping, View};
 pub use {pinfold_layout as layout, pinfold_region as region};

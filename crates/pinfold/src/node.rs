@@ -4,7 +4,9 @@
 //!
 //! Stays true  M1: what is put into a file's map is put there under a pin of its range, and what is taken out is taken
 //!                 out inside a break of it. So while a range is closed, its map stands still.
-//!             M2: the bytes of a file's last block that lie past its end are zero, and so is, or reads, all after it.
+//!             M2: the bytes of a file's last block that lie past its end are zero, and so is, or reads, all after it. But
+//!                 for what was stored there through a view, which shows whole pages: that is zeroed before the file becomes
+//!                 longer.
 //!             M3: a node without links and without open handles is evicted, once, and nobody opens it after.
 //! Lock order  directories; `life`; `extend`; then pins; then `populate`; `map`; the allocator's. None is held while a
 //!             break or a pin waits, but `extend`, which breaks never take.
@@ -25,6 +27,7 @@ use crate::file::OpenFile;
 use crate::lock::{lock, read, write};
 use crate::names::Directory;
 use crate::units::BlockSize;
+use crate::view::FileViews;
 
 /// Names a file of a pool, whatever it is called. Never used twice in a pool.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -68,7 +71,7 @@ pub struct Metadata {
     /// How many names it has. A directory's count as everywhere on Unix: two, and one for each directory in it; none once
     /// it was removed.
     pub links: u32,
-    /// When its bytes, names or target last changed through a call (a device's writes are not seen).
+    /// When its bytes, names or target last changed through a call (a device's writes and stores through views are not seen).
     pub modified: SystemTime,
 }
 
@@ -128,6 +131,8 @@ pub(crate) struct FileBody {
     pub(crate) exposed: AtomicBool,
     /// Which of its blocks hold bytes that are not durable.
     pub(crate) dirty: Mutex<Dirty>,
+    /// What shows its blocks.
+    pub(crate) views: FileViews,
     /// Held from when these notes are taken until what they speak of was flushed.
     pub(crate) flushing: Mutex<()>,
 }
@@ -262,6 +267,14 @@ impl Node {
 }
 
 impl FileBody {
+    /// Of a file that a medium has.
+    pub(crate) fn restored(map: FileMap) -> Self {
+        let body = Self { map: RwLock::new(map), ..Self::default() };
+        // Its last owner may have been killed with a view of it.
+        body.views.may_store_past_the_end();
+        body
+    }
+
     /// Takes everything out of the map of a file that nobody has open, if nobody can have pinned it either.
     pub(crate) fn take_unseen(&self, id: FileId, pinned_by_others: &AtomicBool) -> Option<Vec<Extent>> {
         let mut map = write(&self.map);

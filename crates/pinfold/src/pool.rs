@@ -29,6 +29,7 @@ use crate::node::{FileId, Kind, Node};
 use crate::space::Goal;
 use crate::token::this_opening;
 use crate::units::BlockSize;
+use crate::view::PoolViews;
 
 /// How a pool is made.
 #[derive(Clone)]
@@ -37,6 +38,7 @@ pub struct PoolOptions {
     area: AreaOptions,
     shared: bool,
     zero: Option<Arc<dyn Zero>>,
+    trap_views: bool,
     pub(crate) lasting: Lasting,
 }
 
@@ -58,7 +60,7 @@ impl<F: Fn(u64, u64) -> std::io::Result<()> + Send + Sync> Zero for F {
 impl Default for PoolOptions {
     fn default() -> Self {
         let (area, lasting) = (AreaOptions::default(), Lasting::default());
-        Self { block_size: 4096, area, shared: false, zero: None, lasting }
+        Self { block_size: 4096, area, shared: false, zero: None, trap_views: true, lasting }
     }
 }
 
@@ -96,6 +98,18 @@ impl PoolOptions {
         self
     }
 
+    /// Whether views are taken away by breaks where the kernel offers that (default), or are long-term pins in any case
+    /// ([`View::revocable`](crate::View::revocable)): for who must do without userfaultfd, and for testing that one does.
+    #[must_use]
+    pub fn trap_views(mut self, trap: bool) -> Self {
+        self.trap_views = trap;
+        self
+    }
+
+    pub(crate) fn views(&self) -> PoolViews {
+        if self.trap_views { PoolViews::default() } else { PoolViews::never_trapped() }
+    }
+
     pub(crate) fn bytes_of_block(&self) -> u64 {
         self.block_size
     }
@@ -118,6 +132,7 @@ impl PoolOptions {
         if region.len() < block.bytes() {
             return Err(PoolError::TooSmall { len: region.len(), block: block.bytes() });
         }
+        let views = self.views();
         let zero = self.zero.filter(|_| region.kind() == RegionKind::DeviceOnly);
         if zero.is_none() && region.kind() == RegionKind::DeviceOnly {
             return Err(PoolError::NoZeroing);
@@ -141,7 +156,7 @@ impl PoolOptions {
             region,
         };
         core.nodes.add(&root);
-        let shared = Shared::new(id, zero, root, core, area)?;
+        let shared = Shared::new(id, zero, root, core, area, views)?;
         Ok(Pool { shared })
     }
 }
@@ -172,6 +187,7 @@ pub(crate) struct Shared {
     kept_mapped: Mutex<Option<Arc<Shared>>>,
     /// Of a pool with a medium.
     pub(crate) keeper: Mutex<Option<Keeper>>,
+    pub(crate) views: PoolViews,
     // From here on in the order in which they must go.
     pub(crate) holder: Arc<Holder>,
     pub(crate) area: Area,
@@ -278,6 +294,7 @@ impl Shared {
         root: Arc<Node>,
         core: Core,
         area: Area,
+        views: PoolViews,
     ) -> Result<Arc<Self>, PoolError> {
         let host = this_opening(core.journal.epoch());
         Ok(Arc::new(Self {
@@ -290,6 +307,7 @@ impl Shared {
             to_evict: Mutex::default(),
             kept_mapped: Mutex::default(),
             keeper: Mutex::default(),
+            views,
             holder: area.holder()?,
             area,
             core: Arc::new(core),

@@ -4,6 +4,8 @@
 //!             P2: all blocks that a step needs are taken before it changes anything: out of space, nothing has changed.
 //!             P3: between the look at a file's map and its change nobody else changes the map here: `populate` is held,
 //!                 by breaks too while they change it (under `Detach` one may run while a device's pin is resolved).
+//!             P4: before a map has bytes where there was a hole, no view shows zeros there any more; what is asked for
+//!                 meanwhile waits for `populate`.
 //! Who may     whoever holds a pin of the range (M1). Whoever holds `populate` waits for nobody.
 
 use std::ops::Range;
@@ -74,6 +76,7 @@ impl OpenFile {
         E: From<NoBlocks>,
     {
         let _populating = lock(&self.body().populate);
+        let shown = blocks.clone();
         let (there, missing) = self.pieces_of(blocks);
         let (holes, set_aside): (Vec<Piece>, Vec<Piece>) = missing.into_iter().partition(|piece| piece.run.is_none());
         let taken = self.take_for(&holes).map_err(|error| NoBlocks(self.node.id, error))?;
@@ -82,6 +85,8 @@ impl OpenFile {
         for (at, run) in in_holes.chain(unwritten) {
             write_new(&NewBlocks { at, block: run.block, len: run.len })?;
         }
+        let hidden = self.body().views.hide_zeros(&shown);
+        hidden.map_err(|error| NoBlocks(self.node.id, error.into()))?;
         let state = self.pool.filled();
         let written = state == State::Written;
         let record = self.pool.journal.prepare(|draft| {

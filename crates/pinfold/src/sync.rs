@@ -135,6 +135,12 @@ impl Core {
         let flushing = lock(&body.flushing);
         // Before the look at the map, so that what is noted has its place there (Y1).
         let mut places: Vec<Range<u64>> = lock(&body.dirty).take();
+        // What may be stored at any moment is never synced for good.
+        let stored = body.views.writable_places();
+        if !stored.is_empty() {
+            self.list(node);
+        }
+        places.extend(stored);
         let (generation, filled) = {
             let map = read(&body.map);
             (map.changes.generation(), map.extents.filled())

@@ -39,7 +39,7 @@ impl Change<'_> {
 
     fn grow(&self, len: u64) -> Result<bool, ChangeError> {
         let open = &self.file.open;
-        let _longer = lock(&open.body().extend);
+        let _longer = open.extending().map_err(|error| ChangeError::Edge(Box::new(error)))?;
         let record = open.pool.journal.prepare_one(Entry::Length { node: open.node.id.0, len })?;
         let mut map = write(&open.body().map);
         let grows = len >= map.len;
@@ -47,6 +47,8 @@ impl Change<'_> {
             map.len = len;
             open.note(record, &mut map);
         }
+        drop(map);
+        open.body().views.grown();
         Ok(grows)
     }
 

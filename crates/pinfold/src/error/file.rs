@@ -117,6 +117,12 @@ pub enum PinError {
     /// The files of a batch belong to different pools.
     #[error("{0} belongs to another pool")]
     OtherPool(FileId),
+    /// Addresses that are not in a view of the pool, lie past the end of its file, or may only be read.
+    #[error("{:#x}..{:#x} is no memory of a view that can be pinned so", addresses.start, addresses.end)]
+    BadAddress {
+        /// The addresses asked for.
+        addresses: Range<usize>,
+    },
     /// No blocks to put under a hole.
     #[error("{file}: {source}")]
     Space {
@@ -150,6 +156,7 @@ impl PinError {
         match self {
             Self::BadRange { .. } => Errno::INVAL.raw_os_error(),
             Self::PastEnd { .. } => Errno::NXIO.raw_os_error(),
+            Self::BadAddress { .. } => Errno::FAULT.raw_os_error(),
             Self::OtherPool(_) => Errno::XDEV.raw_os_error(),
             Self::Space { source, .. } => source.errno(),
             Self::Stale { .. } | Self::OtherToken => Errno::STALE.raw_os_error(),
@@ -263,8 +270,9 @@ pub enum ChangeError {
     /// The change did not come to the medium.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The whole blocks of the range are zeros, its edges could not be zeroed: the one failure that comes after the change.
-    #[error("the edges of the range could not be zeroed: {0}")]
+    /// Parts of blocks could not be zeroed: of a file's last one, before it becomes longer; or the edges of a range whose whole
+    /// blocks are zeros, the one failure that comes after the change.
+    #[error("parts of blocks could not be zeroed: {0}")]
     Edge(Box<CopyError>),
 }
 

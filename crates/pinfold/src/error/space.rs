@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use pinfold_layout::AreaError;
+use pinfold_layout::{AreaError, NotRevoked};
 use pinfold_region::AllocateError;
 use rustix::io::Errno;
 
@@ -87,6 +87,9 @@ pub enum SpaceError {
     /// The layout could not be pinned while blocks were put in.
     #[error(transparent)]
     Pin(#[from] Box<NotPinned>),
+    /// A view shows zeros where the blocks are to be seen, and could not be told.
+    #[error("a view of the file stays as it was: {0}")]
+    View(#[from] NotRevoked),
     /// The change did not come to the medium.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -105,6 +108,7 @@ impl SpaceError {
             Self::BadRange { .. } | Self::BadLength(_) => Errno::INVAL.raw_os_error(),
             Self::Area(error) => error.errno(),
             Self::Pin(error) => error.errno(),
+            Self::View(error) => error.errno,
             Self::Journal(error) => error.errno(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::iter::once;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use pinfold_layout::{BusyExtents, Extent};
 
@@ -184,7 +184,7 @@ fn build_nodes(images: ById<NodeImage>) -> (ById<Arc<Node>>, Names) {
 
 fn body(file: FileImage) -> FileBody {
     let map = FileMap { len: file.len, extents: file.extents, ..FileMap::default() };
-    FileBody { map: RwLock::new(map), ..FileBody::default() }
+    FileBody::restored(map)
 }
 
 /// Gives each node its names, and counts them.

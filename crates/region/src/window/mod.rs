@@ -231,7 +231,8 @@ impl Window {
     pub fn wake(&self, range: Range<u64>) {
         if let Some(traps) = &self.traps {
             let end = range.end.min(self.len());
-            traps.wake(self.at(range.start.min(end) as usize), end.saturating_sub(range.start) as usize);
+            let base = self.base().addr().get();
+            traps.wake(base + range.start.min(end) as usize..base + end as usize);
         }
     }
 

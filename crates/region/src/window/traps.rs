@@ -7,6 +7,7 @@
 //! Who calls    any thread. Lock order: `reading`, and nothing under it.
 //! After a fork the child has no windows, and so no faults.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -48,6 +49,9 @@ pub enum NoTraps {
     /// It is not able to do what is needed.
     #[error("the kernel's userfaultfd lacks what views need: it takes Linux 6.4")]
     Kernel,
+    /// Nobody asked the kernel.
+    #[error("this pool was told not to trap accesses")]
+    NotWanted,
     /// There is no memory or no descriptor for it.
     #[error("no userfaultfd: {0}")]
     Os(Errno),
@@ -102,9 +106,9 @@ impl Traps {
         let _ = write(&self.stopped, &1u64.to_ne_bytes());
     }
 
-    /// Wakes who sleeps in addresses that are mapped otherwise by now, or may be tried again.
-    pub(super) fn wake(&self, start: *mut u8, len: usize) {
-        userfaultfd::wake(self.fd.as_fd(), start, len);
+    /// Wakes who sleeps in a range of addresses, whole pages: each access is tried again.
+    pub fn wake(&self, addresses: Range<usize>) {
+        userfaultfd::wake(self.fd.as_fd(), &addresses);
     }
 
     /// # Safety

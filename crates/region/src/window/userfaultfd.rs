@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::without_provenance_mut;
 
@@ -119,8 +120,8 @@ pub(super) unsafe fn write_protect(fd: BorrowedFd<'_>, start: *mut u8, len: usiz
 }
 
 /// Wakes who sleeps in a fault there: each tries again.
-pub(super) fn wake(fd: BorrowedFd<'_>, start: *mut u8, len: usize) {
-    let mut argument = range(start, len);
+pub(super) fn wake(fd: BorrowedFd<'_>, addresses: &Range<usize>) {
+    let mut argument = uffdio_range { start: addresses.start as u64, len: addresses.len() as u64 };
     // SAFETY: `UFFDIO_WAKE` reads a `uffdio_range`, and touches no memory. It fails for ranges that are none only.
     let _ = unsafe { ioctl(fd, Updater::<{ UFFDIO_WAKE as Opcode }, _>::new(&mut argument)) };
 }

@@ -1,0 +1,16 @@
+//! Views: a range of a file as memory of this process, revoked by breaks.
+//!
+//! Two modes: breaks take views away by themselves (userfaultfd), or ask them back (long-term pins). What holds in both is tested
+//! in both; a machine without userfaultfd says so, and skips what needs it.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod addresses;
+mod bytes;
+mod copies;
+mod faults;
+mod pinned;
+mod processes;
+mod revoked;
+mod stress;
+mod viewer;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::iter::once;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pinfold_layout::{BusyExtents, Extent};
 

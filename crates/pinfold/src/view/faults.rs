@@ -73,21 +73,19 @@ impl Faults {
 
     /// Whether this thread is to answer: then another one reads. If not, the fault is put off.
     fn may_answer(self: &Arc<Self>, fault: Fault) -> bool {
-        {
+        // First, so that whoever reads next counts without this one.
+        let others = {
             let mut threads = lock(&self.threads);
-            if threads.reading > 1 {
-                threads.reading -= 1;
-                return true;
-            }
+            threads.reading -= 1;
+            threads.reading
+        };
+        if others > 0 || self.spawn().is_ok() {
+            return true;
         }
-        match self.spawn() {
-            Ok(()) => lock(&self.threads).reading -= 1,
-            Err(_) => {
-                lock(&self.threads).put_off.push_back(fault);
-                return false;
-            }
-        }
-        true
+        let mut threads = lock(&self.threads);
+        threads.reading += 1;
+        threads.put_off.push_back(fault);
+        false
     }
 
     fn next_put_off(&self) -> Option<Fault> {

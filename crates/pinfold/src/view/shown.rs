@@ -25,8 +25,9 @@ use crate::units::HUGE_PAGE;
 const PIECES_MAX: usize = 64;
 /// How far one fault looks, in bytes.
 const LOOK_MAX: u64 = 1 << 30;
-/// How long an access that found no space is refused there, before the next one is looked at anew.
-const REFUSED: Duration = Duration::from_millis(1);
+/// How long a store that found no space is refused, before the next access to its page is looked at anew. A store that comes to
+/// its signal no sooner faults once more. Others find the page so meanwhile: the kernel knows no answer to one access alone.
+const REFUSED: Duration = Duration::from_micros(200);
 
 /// A view, without its user's handle.
 pub(crate) struct Shown {

@@ -123,7 +123,7 @@ fn what_is_stored_past_the_end_is_no_part_of_the_file() {
     type Grow = fn(&pinfold::File);
     let ways: [(&str, Grow); 4] = [
         ("truncate", |file| file.truncate(4096).wait().unwrap()),
-        ("append", |file| drop(file.append(&[2; 10]).unwrap())),
+        ("append", |file| assert_eq!(file.append(&[2; 10]).unwrap(), 1000)),
         ("write", |file| file.write_at(2000, &[2; 10]).unwrap()),
         ("write further", |file| file.write_at(9000, &[2; 10]).unwrap()),
     ];
@@ -214,10 +214,7 @@ fn what_is_no_range_is_refused() {
         let refused = file.map(range, Access::Read).recall(|_: &pinfold::Recalled| {}).wait().unwrap_err();
         assert_eq!(refused.errno(), Errno::INVAL.raw_os_error(), "{refused}");
     }
-    let pool = PoolOptions::new()
-        .zero_with(|_, _| Ok(()))
-        .create(Region::device_only(7, 0, MIB).unwrap())
-        .unwrap();
+    let pool = PoolOptions::new().zero_with(|_, _| Ok(())).create(Region::device_only(7, 0, MIB).unwrap()).unwrap();
     let file = pool.create("/file").unwrap();
     file.truncate(4096).wait().unwrap();
     let refused = file.map(0..4096, Access::Read).recall(|_: &pinfold::Recalled| {}).wait().unwrap_err();

@@ -3,10 +3,10 @@
 //! Two modes: breaks take views away by themselves (userfaultfd), or ask them back (long-term pins). What holds in both is tested
 //! in both; a machine without userfaultfd says so, and skips what needs it.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod addresses;
 mod bytes;
+#[path = "../common/mod.rs"]
+mod common;
 mod copies;
 mod faults;
 mod pinned;

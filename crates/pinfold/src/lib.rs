@@ -34,6 +34,10 @@
 //! ([`File::pin`]), changes of layout ([`File::truncate`], [`File::punch`], ...), and blocks ([`File::allocate`],
 //! [`Pool::reserve`]). What gives up leaves everything as it was.
 //!
+//! # Views
+//! [`File::map`] gives a file as memory: a [`View`] shows its blocks, and follows them. It keeps nobody waiting; a break takes it away while it
+//! changes the layout. [`Pool::pin_addresses`] pins what lies under addresses of a view.
+//!
 //! # Bring your own memory
 //! [`Region`] takes a memfd, files on tmpfs and hugetlbfs, regular files, device-DAX, memory that the caller has already,
 //! and memory that only a device can address: that has files, pins and breaks too, and only copies by the host are

@@ -22,6 +22,11 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Windows
+//!
+//! A [`Window`] is what a region is to the host's loads and stores: addresses of its own that show parts of it, piece by piece, and trap
+//! what is not shown ([`Traps`]). What is seen there changes in one step, under threads that use it. It needs a region that has a file.
+//!
 //! # What each kind promises
 //!
 //! | [`RegionKind`] | claimed by | [`flush`](Region::flush) | grows | [`allocate`](Region::allocate) |

@@ -53,7 +53,7 @@ fn memory_that_is_no_view_of_the_pool_is_efault() {
     let address = view.address();
     drop(view);
     refused(&pool, address, 4096, Access::Read);
-    pool.pin_addresses(reads.address(), 4096, Access::Read).unwrap().wait().unwrap();
+    drop(pool.pin_addresses(reads.address(), 4096, Access::Read).unwrap().wait().unwrap());
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn byte(view: &View, at: u64) -> *mut u8 {
 }
 
 /// The memory of a view, for the kernel.
+#[expect(clippy::mut_from_ref, reason = "the memory is shared in any case; nothing but the kernel, and copies, use it")]
 pub(crate) fn for_the_kernel(view: &View, at: u64, len: u64) -> &mut [u8] {
     assert!(at + len <= view.len());
     // SAFETY: mapped while the view lives; only the kernel uses it.

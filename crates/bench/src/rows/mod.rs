@@ -8,12 +8,13 @@ mod lasting;
 mod pins;
 mod raw_ring;
 mod short_lives;
+mod views;
 mod wake;
 
 use crate::report::Comparison;
 
 /// All of them, in the order of the table.
-pub(crate) const ALL: [&[Comparison]; 12] = [
+pub(crate) const ALL: [&[Comparison]; 16] = [
     &pins::ROW_1,
     &pins::ROW_2,
     &break_alone::ROW_3,
@@ -26,4 +27,8 @@ pub(crate) const ALL: [&[Comparison]; 12] = [
     &lasting::ROW_10,
     &lasting::ROW_11,
     &lasting::ROW_12,
+    &views::ROW_13,
+    &views::ROW_14,
+    &views::ROW_15,
+    &views::ROW_16,
 ];

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use pinfold::{Access, File, Pinned, Pool, PoolOptions, Region};
+use pinfold::{Access, File, Pinned, Pool, PoolOptions, Region, View};
 
 use crate::common::{BLOCK, MIB, bytes_of, is_behind, use_up, wait_until};
 
@@ -50,6 +50,14 @@ impl Dma {
     pub(crate) fn of(file: &File, range: Range<u64>, access: Access) -> Self {
         let pinned = file.pin(range, access).labelled("the lab", "DMA").unwrap().wait().expect("a pin");
         Self { file: file.clone(), pinned }
+    }
+
+    /// DMA into addresses of a view of the whole file.
+    pub(crate) fn through(view: &View, range: Range<u64>) -> Self {
+        let (address, len) = (view.address() + range.start as usize, range.end - range.start);
+        let pinning = view.file().pool().pin_addresses(address, len, Access::Write).expect("addresses of a view");
+        let pinned = pinning.labelled("the lab", "DMA").unwrap().wait().expect("a pin");
+        Self { file: view.file(), pinned }
     }
 
     /// Its data arrives, at the end. That may be after the file was cut.
@@ -151,7 +159,7 @@ pub(crate) fn stamps(range: Range<u64>) -> Vec<u8> {
 }
 
 /// Never the DMA's mark, and not 0.
-fn stamp(block: u64) -> u8 {
+pub(crate) fn stamp(block: u64) -> u8 {
     (block % 200) as u8 + 1
 }
 

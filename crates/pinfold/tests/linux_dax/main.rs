@@ -29,16 +29,16 @@
 //! | rename over it, file open | the same | `names::rename_over_an_open_file_does_not_wait_and_frees_nothing` |
 //! | write into the pinned range | does not wait | `goes_on::write_into_the_pinned_range_does_not_wait` |
 //! | write appending, read | do not wait | `goes_on::append_and_read_do_not_wait` |
-//! | fsync | does not wait | to come with `fsync` |
-//! | mmap and touch by a second process | does not wait | to come with views |
+//! | fsync | does not wait | `views::fsync_does_not_wait` |
+//! | mmap and touch by a second process | does not wait | `views::mmap_and_touch_do_not_wait`; views are the owner's |
 //! | clone, dedupe | wait for both files | `goes_on::a_clone_is_a_copy_and_waits_for_nobody_unlike_linux`; there is no dedupe |
 //! | clone, busy file has the higher inode number | spins, deaf to signals | `moves::exchange_sleeps_and_hears_signals_whichever_file_is_busy_unlike_clone_of_linux` |
 //! | io_uring register buffers | `EOPNOTSUPP` | `pins::a_long_term_pin_without_a_recall_handler_is_refused` |
 //! | `kill -9` of the owner, then truncate | waits | `pins::truncate_waits_for_the_dma_of_a_killed_process_until_a_proof` |
-//! | munmap by the owner | does not wait | to come with views |
-//! | owner munmapped, then truncate | **256 foreign** | `pins::only_the_pin_counts_for_a_truncate_no_view_is_needed_unlike_linux_before_6_15` |
-//! | owner munmapped, then punch | **256 foreign** | `pins::only_the_pin_counts_for_a_punch_no_view_is_needed_unlike_linux_before_6_15` |
-//! | the same while somebody else has a page mapped | waits | to come with views |
+//! | munmap by the owner | does not wait | `views::munmap_by_the_owner_of_the_dma_does_not_wait` |
+//! | owner munmapped, then truncate | **256 foreign** | `views::truncate_after_munmap_waits_unlike_linux_before_6_15`, `pins::only_the_pin_counts_for_a_truncate_no_view_is_needed_unlike_linux_before_6_15` |
+//! | owner munmapped, then punch | **256 foreign** | `views::punch_after_munmap_waits_unlike_linux_before_6_15`, `pins::only_the_pin_counts_for_a_punch_no_view_is_needed_unlike_linux_before_6_15` |
+//! | the same while somebody else has a page mapped | waits | `views::truncate_waits_whoever_else_has_a_page_mapped` |
 //! | owner munmapped and closed, unlink (eviction) | **256 foreign** | `names::eviction_parks_pinned_blocks_unlike_linux` |
 //! | `XFS_IOC_SWAPEXT` | **256 foreign** | `moves::exchange_waits_for_both_files_unlike_swapext_of_linux_6_1` |
 //!
@@ -47,8 +47,8 @@
 //! |---|---|---|
 //! | read or write | blocked | `meanwhile::read_and_write_go_on_while_a_truncate_waits_unlike_linux` |
 //! | unlink | blocked | `meanwhile::unlink_returns_while_a_truncate_waits_unlike_linux` |
-//! | fsync | returns | to come with `fsync` |
-//! | mmap and touch inside the range | returns | to come with views |
+//! | fsync | returns | `views::fsync_returns_while_a_truncate_waits` |
+//! | mmap and touch inside the range | returns | `views::mmap_and_touch_inside_the_range_return_while_a_truncate_waits`, `views::what_was_touched_while_a_truncate_waited_shows_nothing_of_it_afterwards` |
 //! | new DMA into the range | starts; the truncate waits for it too | `meanwhile::second_transfer_stays_out_while_a_truncate_waits_unlike_linux` |
 //! | back-to-back DMA by two threads | never got through | `meanwhile::g3_back_to_back_transfers_do_not_starve_a_punch_unlike_linux` |
 //!
@@ -71,6 +71,7 @@ mod meanwhile;
 mod moves;
 mod names;
 mod pins;
+mod views;
 
 #[test]
 fn the_other_process() {

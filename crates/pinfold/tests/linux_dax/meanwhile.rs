@@ -13,7 +13,7 @@ use crate::lab::{DMA, Dma, FILE, Lab, stamps};
 
 /// Has somebody do something while a truncate to `len` waits, and asserts that he is done before it is.
 #[track_caller]
-fn while_a_truncate_waits(lab: &Lab, len: u64, second: impl FnOnce(&Lab) + Send) {
+pub(crate) fn while_a_truncate_waits(lab: &Lab, len: u64, second: impl FnOnce(&Lab) + Send) {
     let dma = Dma::into_file(&lab.file);
     thread::scope(|scope| {
         let dma = dma;

@@ -11,9 +11,16 @@ use crate::common::signals::Tid;
 use crate::common::{MIB, OnDrop, assert_errno, bytes_of, is_all, pins_of, wait_until, wait_until_behind};
 use crate::lab::{DMA, Dma, FILE, Lab, stamps};
 
-/// Has somebody do something while a truncate to `len` waits, and asserts that he is done before it is.
+/// Has somebody do something while a truncate to `len` waits, and asserts that he is done before it is, and nobody is hurt.
 #[track_caller]
 pub(crate) fn while_a_truncate_waits(lab: &Lab, len: u64, second: impl FnOnce(&Lab) + Send) {
+    before_a_truncate_goes_on(lab, len, second);
+    assert_eq!(lab.foreign_in(&lab.fill_what_is_free()), 0);
+}
+
+/// The same of a pool in which free blocks cannot be had all.
+#[track_caller]
+pub(crate) fn before_a_truncate_goes_on(lab: &Lab, len: u64, second: impl FnOnce(&Lab) + Send) {
     let dma = Dma::into_file(&lab.file);
     thread::scope(|scope| {
         let dma = dma;
@@ -28,7 +35,6 @@ pub(crate) fn while_a_truncate_waits(lab: &Lab, len: u64, second: impl FnOnce(&L
         truncating.join().unwrap().unwrap();
     });
     assert_eq!(lab.file.len(), len);
-    assert_eq!(lab.foreign_in(&lab.fill_what_is_free()), 0);
 }
 
 #[test]

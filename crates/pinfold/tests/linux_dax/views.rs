@@ -9,7 +9,7 @@ use pinfold::{Access, PoolOptions, View};
 use crate::common::{BLOCK, bytes_of};
 use crate::frees::dma_has_arrived;
 use crate::lab::{DID_NOT_WAIT, DMA, Dma, FILE, Lab, MARK, WAITED, stamp, stamped};
-use crate::meanwhile::while_a_truncate_waits;
+use crate::meanwhile::{before_a_truncate_goes_on, while_a_truncate_waits};
 
 macro_rules! needs_traps {
     () => {
@@ -128,5 +128,5 @@ fn fsync_does_not_wait() {
 #[test]
 fn fsync_returns_while_a_truncate_waits() {
     let (_dir, lab) = on_a_medium();
-    while_a_truncate_waits(&lab, 0, |lab| lab.file.sync().unwrap());
+    before_a_truncate_goes_on(&lab, 0, |lab| lab.file.sync().unwrap());
 }

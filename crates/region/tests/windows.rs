@@ -223,6 +223,30 @@ fn why_there_are_no_traps_is_said() {
     assert!(said.contains("vm.unprivileged_userfaultfd=1") && said.contains("/dev/userfaultfd"), "{said}");
 }
 
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn _exit(status: i32) -> !;
+}
+
+#[test]
+fn a_child_after_a_fork_has_no_window_and_stops_no_traps() {
+    let traps = traps_or_skip!();
+    let (region, window, _faults, _answering) = sparse(&traps, 4);
+    // SAFETY: the child looks at what it has, and ends.
+    let child = unsafe { fork() };
+    if child == 0 {
+        let refused = window.bytes(0..1).is_err() && window.show(0, &region, 0..PAGE).is_err();
+        traps.stop();
+        // SAFETY: nothing of the parent is to be run.
+        unsafe { _exit(i32::from(!refused)) };
+    }
+    let pid = rustix::process::Pid::from_raw(child).unwrap();
+    let (_, status) = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+    assert_eq!(status.exit_status(), Some(0));
+    write(&window, PAGE, 1);
+    assert_eq!(in_region(&region, PAGE), 1, "faults are answered still");
+}
+
 /// What a file of its own has mapped shows that file: a window holds no bytes of its own.
 #[test]
 fn a_window_shows_what_another_mapping_of_the_file_stores() {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use pinfold_region::{Fault, Traps};
 
 use super::registry;
+use super::shown::Answered;
 use crate::lock::lock;
 
 /// How many threads stay when there is nothing to do.
@@ -103,9 +104,12 @@ impl Faults {
     fn answer_one(&self, fault: Fault) {
         let answered = registry::at(fault.address).and_then(|shown| shown.answer(fault));
         // A view that is gone has woken its sleepers, and a break wakes those that it has closed out.
-        let Some((addresses, refused)) = answered else { return };
-        self.traps.wake(addresses);
-        if let Some(grace) = refused {
+        let Some(Answered { wake, no_room, again_after }) = answered else { return };
+        if no_room {
+            registry::all().iter().for_each(|shown| shown.make_room());
+        }
+        self.traps.wake(wake);
+        if let Some(grace) = again_after {
             self.look_again_after(grace, fault);
         }
     }

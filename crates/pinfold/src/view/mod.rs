@@ -111,6 +111,10 @@ impl std::fmt::Debug for View {
 
 impl Drop for View {
     fn drop(&mut self) {
+        // In a child, a lock may be held for ever by a thread that it has not.
+        if !self.shown.window.is_of_this_process() {
+            return;
+        }
         registry::remove(&self.shown);
         self.shown.open.body().views.remove(&self.shown);
     }

@@ -42,6 +42,11 @@ pub(super) fn at(address: usize) -> Option<Arc<Shown>> {
     (address < *end).then(|| shown.upgrade())?
 }
 
+/// All views of this process.
+pub(super) fn all() -> Vec<Arc<Shown>> {
+    read(&BY_ADDRESS).values().filter_map(|(_, shown)| shown.upgrade()).collect()
+}
+
 /// Whether a part of memory is a view's: whoever touches it may sleep until a fault is answered, and that takes a file's
 /// `populate`.
 #[inline]

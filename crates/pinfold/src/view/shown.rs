@@ -16,7 +16,7 @@ use pinfold_layout::{Access, NotRevoked, PinError, PinSpec};
 use pinfold_region::{Fault, Window, WindowError};
 use rustix::param::page_size;
 
-use super::table::{Piece, Seen, Table};
+use super::table::{self, Piece, Seen, Table};
 use crate::file::OpenFile;
 use crate::lock::{lock, read};
 use crate::units::HUGE_PAGE;
@@ -70,6 +70,18 @@ enum Answer {
     Refused(Range<u64>),
     /// A break has closed the range: it wakes who sleeps there.
     Asleep,
+    /// There are no more mappings. Who sleeps in this range may try again once views have given some up.
+    NoRoom(Range<u64>),
+}
+
+/// What is to be done when a fault was looked at, by who holds nothing of the view any more (V2).
+pub(super) struct Answered {
+    /// Addresses in which sleepers may try again.
+    pub(super) wake: Range<usize>,
+    /// All views are to give up what they show, before that.
+    pub(super) no_room: bool,
+    /// The access was refused: when its page is to be looked at anew.
+    pub(super) again_after: Option<Duration>,
 }
 
 impl Shown {
@@ -166,6 +178,7 @@ impl Shown {
                 }
                 _ => at..table.next_blocks(at).min(range.end),
             };
+            has_room()?;
             let from = place + (gap.start - range.start);
             let len = gap.end - gap.start;
             if self.access == Access::Write {
@@ -179,15 +192,19 @@ impl Shown {
     }
 
     /// Answers a fault, and says what is to be woken: a range of addresses (V2).
-    pub(super) fn answer(&self, fault: Fault) -> Option<(Range<usize>, Option<Duration>)> {
+    pub(super) fn answer(&self, fault: Fault) -> Option<Answered> {
         let at = self.window.offset_of(fault.address)?;
         let addresses = |range: &Range<u64>| {
             let (base, page) = (self.window.base().addr().get(), page_size());
             base + range.start as usize / page * page..base + (range.end as usize).next_multiple_of(page)
         };
-        match self.look(at, fault.stores) {
-            Answer::Wake(range) => Some((addresses(&range), None)),
-            Answer::Refused(range) => Some((addresses(&range), Some(REFUSED))),
+        let answer = self.look(at, fault.stores);
+        let no_room = matches!(answer, Answer::NoRoom(_));
+        match answer {
+            Answer::Wake(range) | Answer::NoRoom(range) => {
+                Some(Answered { wake: addresses(&range), no_room, again_after: None })
+            }
+            Answer::Refused(range) => Some(Answered { wake: addresses(&range), no_room, again_after: Some(REFUSED) }),
             Answer::Asleep => None,
         }
     }
@@ -227,7 +244,10 @@ impl Shown {
                 match self.resolve_what_is_there(&mut state, at, stores, range) {
                     Ok(Ok(answer)) => return answer,
                     Ok(Err(fill)) => fill,
-                    Err(_) => return self.make_room(&mut state, &alone),
+                    Err(_) => {
+                        drop(state);
+                        return Answer::NoRoom(alone);
+                    }
                 }
             };
             // Outside of the locks, which it takes itself; under the pin still.
@@ -283,20 +303,22 @@ impl Shown {
             return Ok(Err(self.blocks(&given)));
         }
         let given = given.start..given.end.min(state.table.next_piece(at).max(at + page));
+        has_room()?;
         self.window.show_zeros(given.clone())?;
         state.table.put(given.clone(), Seen::Zeros);
         Ok(Ok(Answer::Wake(given)))
     }
 
-    /// The kernel has no more mappings: what this view shows elsewhere is given up for one more. It is asked for again by faults.
-    fn make_room(&self, state: &mut State, alone: &Range<u64>) -> Answer {
-        let all = 0..self.window.len();
-        let pieces = state.table.take(all.clone());
-        match self.window.trap(all) {
-            Ok(()) => pieces.iter().for_each(|piece| self.note_stored(piece)),
-            Err(_) => pieces.into_iter().for_each(|piece| state.table.put(piece.range, piece.seen)),
+    /// Gives up what it shows, so that others have mappings. It is asked for again by faults.
+    pub(super) fn make_room(&self) {
+        if self.window.traps() {
+            // In one step, which splits nothing, and so is never refused for want of mappings.
+            let all = 0..self.window.len();
+            let mut state = lock(&self.state);
+            if self.window.trap(all.clone()).is_ok() {
+                state.table.take(all).iter().for_each(|piece| self.note_stored(piece));
+            }
         }
-        Answer::Wake(alone.clone())
     }
 
     /// There is no block for a store.
@@ -305,7 +327,7 @@ impl Shown {
         let page = page_size() as u64;
         let refused = at..at + page;
         if self.window.show_end(refused.clone()).is_err() {
-            return self.make_room(&mut state, alone);
+            return Answer::NoRoom(alone.clone());
         }
         state.table.put(refused.clone(), Seen::Refused);
         Answer::Refused(refused)
@@ -405,8 +427,18 @@ impl Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
+        if !self.window.is_of_this_process() {
+            return;
+        }
         let pieces = lock(&self.state).table.take(0..u64::MAX);
         pieces.iter().for_each(|piece| self.note_stored(piece));
+    }
+}
+
+fn has_room() -> Result<(), WindowError> {
+    match table::is_full() {
+        true => Err(WindowError::NoMappings { doing: "mapping a piece of a view" }),
+        false => Ok(()),
     }
 }
 

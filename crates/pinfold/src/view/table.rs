@@ -2,6 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The pieces of all views of this process.
+static PIECES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether views have as many mappings as they may: each piece takes one, and one more where it ends before another begins. The rest of
+/// what the kernel allows a process is for others: who finds no mapping for a thread or a heap is in trouble.
+pub(super) fn is_full() -> bool {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    let most = *MOST.get_or_init(|| {
+        let limit =
+            std::fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|text| text.trim().parse().ok());
+        limit.unwrap_or(DEFAULT_LIMIT) / 3
+    });
+    // ORDER: relaxed; a number that no memory hangs on.
+    PIECES.load(Ordering::Relaxed) >= most
+}
+
+/// `vm.max_map_count`, if it cannot be read.
+const DEFAULT_LIMIT: usize = 65_530;
 
 /// What is to be seen in a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +58,8 @@ pub(super) struct Piece {
 #[derive(Default)]
 pub(super) struct Table {
     pieces: BTreeMap<u64, (u64, Seen)>,
+    /// How many of them are counted.
+    counted: usize,
 }
 
 impl Table {
@@ -93,6 +116,7 @@ impl Table {
             range.end = end;
         }
         self.pieces.insert(range.start, (range.end, seen));
+        self.count();
     }
 
     /// Takes out what lies in a range; what it was, as far as it did.
@@ -107,13 +131,25 @@ impl Table {
         for piece in &taken {
             self.pieces.remove(&piece.range.start);
         }
+        self.count();
         taken
     }
 
-    /// How many there are: the kernel has a mapping for each, and for what lies between.
+    fn count(&mut self) {
+        // ORDER: relaxed; as in `is_full`. Wraps when there are fewer than before.
+        PIECES.fetch_add(self.pieces.len().wrapping_sub(self.counted), Ordering::Relaxed);
+        self.counted = self.pieces.len();
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.pieces.len()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        PIECES.fetch_sub(self.counted, Ordering::Relaxed);
     }
 }
 

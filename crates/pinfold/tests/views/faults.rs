@@ -1,7 +1,7 @@
 //! What an access gets that cannot be had: past the end, without space, in a view for loads.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use pinfold::{Access, File, Pool, View};
 use rustix::io::Errno;
@@ -21,12 +21,23 @@ fn killed_by(signal: i32, test: &str, access: impl FnOnce()) {
         access();
         std::process::exit(0);
     }
-    let run = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1"])
-        .env(ROLE, "1")
-        .output()
-        .unwrap();
+    let run = once_more(test);
     assert_eq!(run.status.signal(), Some(signal), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Runs the test of this name once more, in a process of its own, so that it disturbs no other.
+#[track_caller]
+fn exits(test: &str, run: impl FnOnce()) {
+    if std::env::var_os(ROLE).is_some() {
+        return run();
+    }
+    let run = once_more(test);
+    assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+}
+
+fn once_more(test: &str) -> Output {
+    let this = std::env::current_exe().unwrap();
+    Command::new(this).args(["--exact", test, "--test-threads=1"]).env(ROLE, "1").output().unwrap()
 }
 
 fn half_a_view() -> (Pool, File, View) {
@@ -78,6 +89,32 @@ fn a_store_into_a_view_for_loads_is_a_sigsegv() {
         let view = file.map(0..5000, Access::Read).wait().unwrap();
         assert_eq!(view.load(0), 1);
         view.store(0, 1);
+    });
+}
+
+/// Each piece of a view takes a mapping or two of what a process may have. When views have used up their part, they give what they show up,
+/// and are asked for it again; and who maps more at once than they may have is told.
+#[test]
+fn more_pieces_than_a_process_may_have_mappings() {
+    needs_traps!();
+    exits("faults::more_pieces_than_a_process_may_have_mappings", || {
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse::<u64>().unwrap();
+        let pieces = (limit / 3 + 1000).min(100_000);
+        let len = pieces * 2 * BLOCK;
+        let pool = pool_of(len / 2 + MIB);
+        let file = pool.create("/fragments").unwrap();
+        file.truncate(len).wait().unwrap();
+        let view = view(&file, len);
+        let blocks = || (0..len).step_by(2 * BLOCK as usize);
+        blocks().for_each(|at| view.store(at, 1));
+        assert!(blocks().all(|at| view.load(at) == 1 && view.load(at + BLOCK) == 0));
+        drop(view);
+        if pieces < 100_000 {
+            let refused = file.map(0..len, Access::Read).wait().unwrap_err();
+            assert_eq!(refused.errno(), Errno::NOMEM.raw_os_error());
+            assert!(refused.to_string().contains("vm.max_map_count"), "{refused}");
+            assert_eq!(file.map(0..len / 2, Access::Read).wait().unwrap().load(0), 1);
+        }
     });
 }
 

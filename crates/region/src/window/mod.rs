@@ -122,6 +122,11 @@ impl Window {
         self.len as u64
     }
 
+    /// False in a child of the process that made it.
+    pub fn is_of_this_process(&self) -> bool {
+        self.addresses.opened_in().is_current()
+    }
+
     /// Whether an access can be trapped there.
     pub fn traps(&self) -> bool {
         self.traps.is_some()
@@ -139,10 +144,10 @@ impl Window {
     /// # Errors
     /// `Reversed`, `PastEnd`, `NotOwner`.
     pub fn bytes(&self, range: Range<u64>) -> Result<SharedBytes<'_>, AccessError> {
-        let opened_in = self.addresses.opened_in();
-        if !opened_in.is_current() {
+        if !self.is_of_this_process() {
             return Err(AccessError::NotOwner);
         }
+        let opened_in = self.addresses.opened_in();
         // By W1 they are mapped while `self` is borrowed.
         SharedBytes::whole(Place::Host(self.base()), self.len(), opened_in).slice(range)
     }
@@ -268,7 +273,7 @@ impl Window {
 
     fn check(&self, at: u64, len: u64, lost: bool) -> Result<(), WindowError> {
         let page = page_size() as u64;
-        if lost || !self.addresses.opened_in().is_current() {
+        if lost || !self.is_of_this_process() {
             return Err(WindowError::Lost);
         }
         if len == 0 || !at.is_multiple_of(page) || !len.is_multiple_of(page) {
@@ -289,15 +294,15 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
+        if !self.is_of_this_process() {
+            return;
+        }
         if *self.changing() {
             self.addresses.give_up_from(0);
         }
-        let all = 0..self.len();
+        self.addresses.unmap();
         // Who sleeps in it finds out that it is gone.
-        if self.addresses.opened_in().is_current() {
-            self.addresses.unmap();
-            self.wake(all);
-        }
+        self.wake(0..self.len());
     }
 }
 

@@ -5,7 +5,7 @@
 //!              T2: whoever moves a trap waits until somebody has read of it. So somebody always reads: before a thread
 //!              does anything about a fault that it has read, another one reads.
 //! Who calls    any thread. Lock order: `reading`, and nothing under it.
-//! After a fork the child has no windows, and so no faults.
+//! After a fork the child has no windows, and so no faults; it stops nobody.
 
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, write};
+
+use crate::fork::Incarnation;
 
 use super::userfaultfd::{self, Message, Trapped};
 
@@ -27,6 +29,7 @@ pub struct Traps {
     reading: Mutex<()>,
     /// A file of no bytes: who touches a mapping of it gets `SIGBUS`.
     nothing: OwnedFd,
+    opened_in: Incarnation,
 }
 
 /// An access that sleeps.
@@ -73,6 +76,8 @@ impl Traps {
             stopped: eventfd(0, EventfdFlags::CLOEXEC).map_err(NoTraps::Os)?,
             reading: Mutex::new(()),
             nothing: memfd_create("pinfold-end", MemfdFlags::CLOEXEC).map_err(NoTraps::Os)?,
+            opened_in: Incarnation::current()
+                .map_err(|error| NoTraps::Os(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?,
         })
     }
 
@@ -102,6 +107,10 @@ impl Traps {
 
     /// Nobody reads any more. To be called when no window is left.
     pub fn stop(&self) {
+        // A child has the descriptor as well, and would stop its parent's.
+        if !self.opened_in.is_current() {
+            return;
+        }
         // It fails only if it was called 2^64 times.
         let _ = write(&self.stopped, &1u64.to_ne_bytes());
     }

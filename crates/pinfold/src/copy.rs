@@ -287,14 +287,24 @@ impl OpenFile {
                 continue;
             }
             let past = len..block.offset(last.end);
-            for piece in seen.pieces.as_slice() {
-                if let Some((_, Some(place))) = self.part_of(piece, &past) {
-                    self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
-                    self.pool.note_dirty(&self.node, place);
-                }
-            }
-            return Ok(());
+            return seen.pieces.as_slice().iter().try_for_each(|piece| match self.part_of(piece, &past) {
+                Some((_, Some(place))) => self.make_zeros_last(place),
+                _ => Ok(()),
+            });
         }
+    }
+
+    /// Zeroes bytes past the end, if they are not zeros, before a record says that the file is longer.
+    fn make_zeros_last(&self, place: Range<u64>) -> Result<(), CopyError> {
+        let mut bytes = vec![0; (place.end - place.start) as usize];
+        self.copy_out(place.clone(), &mut bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            self.pool.zero_bytes(place.clone()).map_err(|error| self.no_space()(SpaceError::Zero(error)))?;
+            if self.pool.journal.flushes() {
+                self.pool.flush_places(vec![place])?;
+            }
+        }
+        Ok(())
     }
 
     fn make_longer(&self, len: u64, _extending: &Extending<'_>) -> Result<(), JournalError> {

@@ -133,14 +133,13 @@ impl Core {
     fn sync_body(&self, node: &Arc<Node>, body: &FileBody, room: Room) -> Result<Synced, JournalError> {
         // Z3. Nobody waits for room in the log meanwhile.
         let flushing = lock(&body.flushing);
-        // Before the look at the map, so that what is noted has its place there (Y1).
-        let mut places: Vec<Range<u64>> = lock(&body.dirty).take();
-        // What may be stored at any moment is never synced for good.
-        let stored = body.views.writable_places();
-        if !stored.is_empty() {
+        // What may be stored at any moment is never synced for good. Before the notes: what a view shows no more is noted.
+        let mut places = body.views.writable_places();
+        if !places.is_empty() {
             self.list(node);
         }
-        places.extend(stored);
+        // Before the look at the map, so that what is noted has its place there (Y1).
+        places.extend(lock(&body.dirty).take());
         let (generation, filled) = {
             let map = read(&body.map);
             (map.changes.generation(), map.extents.filled())

@@ -324,8 +324,11 @@ impl Shown {
     /// There is no block for a store.
     fn refuse(&self, at: u64, alone: &Range<u64>) -> Answer {
         let mut state = lock(&self.state);
-        let page = page_size() as u64;
-        let refused = at..at + page;
+        let refused = at..at + page_size() as u64;
+        // Somebody else found one.
+        if state.table.pieces(refused.clone()).any(|piece| matches!(piece.seen, Seen::Blocks { .. })) {
+            return Answer::Wake(refused);
+        }
         if self.window.show_end(refused.clone()).is_err() {
             return Answer::NoRoom(alone.clone());
         }

@@ -115,6 +115,13 @@ impl Core {
         segments.iter().for_each(|segment| self.note_dirty(node, segment.place..segment.place + segment.len));
     }
 
+    /// Notes that a file's bytes may be written at any moment, without a call.
+    pub(crate) fn note_viewed(&self, node: &Arc<Node>) {
+        if self.journal.flushes() {
+            self.list(node);
+        }
+    }
+
     /// Puts a file on the list.
     pub(crate) fn list(&self, node: &Arc<Node>) {
         self.note(node, None);

@@ -181,14 +181,22 @@ impl Shown {
             has_room()?;
             let from = place + (gap.start - range.start);
             let len = gap.end - gap.start;
-            if self.access == Access::Write {
-                self.open.body().views.may_store_past_the_end();
-            }
+            self.may_be_stored();
             self.window.show(gap.start, &self.open.pool.region, from..from + len)?;
             table.put(gap.clone(), Seen::Blocks { place: from });
+            // Once more: a sync in between has found nothing to list the file for.
+            self.may_be_stored();
             at = gap.end;
         }
         Ok(())
+    }
+
+    /// From here on there is something to sync at any moment, and what lies past the end may be other than zeros.
+    fn may_be_stored(&self) {
+        if self.access == Access::Write {
+            self.open.body().views.may_store_past_the_end();
+            self.open.pool.note_viewed(&self.open.node);
+        }
     }
 
     /// Answers a fault, and says what is to be woken: a range of addresses (V2).

@@ -4,6 +4,7 @@
 mod history;
 mod load;
 mod recovered;
+mod views;
 
 use std::sync::{Arc, Mutex};
 

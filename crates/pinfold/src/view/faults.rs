@@ -4,11 +4,12 @@
 //!                 view would wait for a reader for ever (`region`, T2). If no thread can be made, the fault is put off
 //!                 instead, until one that answers another has done so.
 //!             F2: a thread holds nothing of a pool while it reads or wakes: so a pool ends with its last handle, and not with a
-//!                 thread that looks away at that moment.
+//!                 thread that looks away at that moment. Its threads are gone when it is, unless one of such threads ends it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use pinfold_region::{Fault, Traps};
@@ -31,6 +32,13 @@ struct Threads {
     /// Those that read, or are about to.
     reading: usize,
     put_off: VecDeque<Fault>,
+    /// All that were made, but for some that have ended.
+    made: Vec<JoinHandle<()>>,
+}
+
+thread_local! {
+    /// Whether this thread answers faults.
+    static ANSWERS: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Faults {
@@ -39,11 +47,22 @@ impl Faults {
         let faults = Arc::new(Self { traps, threads: Mutex::default() });
         for _ in 0..READERS {
             if let Err(error) = faults.spawn() {
-                faults.traps.stop();
+                faults.end();
                 return Err(error);
             }
         }
         Ok(faults)
+    }
+
+    /// Nobody answers any more. To be called when no view is left.
+    pub(super) fn end(&self) {
+        self.traps.stop();
+        // One that answers would wait for itself, or for one that waits for it; a child has no such threads.
+        if !ANSWERS.get() && self.traps.is_of_this_process() {
+            let made = std::mem::take(&mut lock(&self.threads).made);
+            // They panic at nothing; and if one did, nothing of its could be mended here.
+            made.into_iter().for_each(|thread| drop(thread.join()));
+        }
     }
 
     pub(super) fn traps(&self) -> &Arc<Traps> {
@@ -54,10 +73,22 @@ impl Faults {
         let faults = Arc::clone(self);
         lock(&self.threads).reading += 1;
         let spawned = thread::Builder::new().name("pinfold-faults".into()).spawn(move || faults.run());
-        spawned.map(drop).inspect_err(|_| lock(&self.threads).reading -= 1)
+        let mut threads = lock(&self.threads);
+        match spawned {
+            Ok(thread) => {
+                threads.made.retain(|made| !made.is_finished());
+                threads.made.push(thread);
+                Ok(())
+            }
+            Err(error) => {
+                threads.reading -= 1;
+                Err(error)
+            }
+        }
     }
 
     fn run(self: &Arc<Self>) {
+        ANSWERS.set(true);
         while let Some(fault) = self.traps.next() {
             if !self.may_answer(fault) {
                 continue;

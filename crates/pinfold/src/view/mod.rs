@@ -327,7 +327,7 @@ impl PoolViews {
 impl Drop for PoolViews {
     fn drop(&mut self) {
         if let Trapping::By(faults) = &*lock(&self.state) {
-            faults.traps().stop();
+            faults.end();
         }
     }
 }

@@ -108,11 +108,15 @@ impl Traps {
     /// Nobody reads any more. To be called when no window is left.
     pub fn stop(&self) {
         // A child has the descriptor as well, and would stop its parent's.
-        if !self.opened_in.is_current() {
-            return;
+        if self.is_of_this_process() {
+            // It fails only if it was called 2^64 times.
+            let _ = write(&self.stopped, &1u64.to_ne_bytes());
         }
-        // It fails only if it was called 2^64 times.
-        let _ = write(&self.stopped, &1u64.to_ne_bytes());
+    }
+
+    /// False in a child of the process that made them.
+    pub fn is_of_this_process(&self) -> bool {
+        self.opened_in.is_current()
     }
 
     /// Wakes who sleeps in a range of addresses, whole pages: each access is tried again.

@@ -6,21 +6,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use pinfold::{Access, ChangeError, File, Pinned, Policy, Pool, Publish, Region, Rename, Reservation, Until};
+use pinfold::{Access, ChangeError, PinError, Pinned, Policy, Pool, Publish, Region, Rename, Reservation, Until};
 use rustix::io::Errno;
 
+use super::viewed::{Scratch, Viewed};
 use super::{Form, InUse, Refused, Store};
 use crate::error::TortureError;
 use crate::log::Change;
 
 pub(crate) struct Guarded {
     pool: Pool,
+    scratch: Scratch,
 }
 
 impl Guarded {
     /// A pool on a new memfd of `len` bytes.
     pub(crate) fn new(len: u64) -> Result<Self, TortureError> {
-        Ok(Self { pool: Pool::new(Region::memfd(len)?)? })
+        Ok(Self { pool: Pool::new(Region::memfd(len)?)?, scratch: Scratch::default() })
     }
 
     #[cfg(test)]
@@ -30,14 +32,14 @@ impl Guarded {
 }
 
 impl Store for Guarded {
-    type File = File;
+    type File = Viewed;
     type Reservation = Reservation;
 
     const NAME: &'static str = "pinfold";
     const WAITS: bool = true;
 
-    fn create(&self, name: &str) -> Result<File, Refused> {
-        self.pool.create(name).map_err(|error| refused(error.errno(), &error))
+    fn create(&self, name: &str) -> Result<Viewed, Refused> {
+        self.pool.create(name).map(Viewed::new).map_err(|error| refused(error.errno(), &error))
     }
 
     fn unlink(&self, name: &str) -> Result<(), Refused> {
@@ -48,22 +50,21 @@ impl Store for Guarded {
         self.pool.rename(from, to, Rename::Replace).map_err(|error| refused(error.errno(), &error))
     }
 
-    fn pin(&self, file: &File, range: Range<u64>, access: Access, form: Form) -> Result<Pinned, Refused> {
-        let pinning = file.pin(range, access);
-        let pinned = match form {
-            Form::Wait => pinning.wait(),
-            Form::For(time) => pinning.until(Until::after(time)),
-            Form::Try => pinning.try_now(),
-            Form::Async => block_on(pinning.wait_async()),
-        };
-        pinned.map_err(|error| refused(error.errno(), &error))
+    fn pin(&self, file: &Viewed, range: Range<u64>, access: Access, form: Form) -> Result<Pinned, Refused> {
+        let pinned = file.pin(&self.pool, range, access, form);
+        pinned.map_err(|error| match error {
+            // Of addresses that are the view's, for sure.
+            PinError::BadAddress { .. } => Refused::PastEnd,
+            error => refused(error.errno(), &error),
+        })
     }
 
-    fn extend(&self, pinned: &mut Pinned, file: &File, range: Range<u64>, access: Access) -> Result<(), Refused> {
-        pinned.extend(file, range, access).map(drop).map_err(|error| refused(error.errno(), &error))
+    fn extend(&self, pinned: &mut Pinned, file: &Viewed, range: Range<u64>, access: Access) -> Result<(), Refused> {
+        pinned.extend(&file.file, range, access).map(drop).map_err(|error| refused(error.errno(), &error))
     }
 
-    fn change(&self, file: &File, change: &Change, policy: Policy, form: Form) -> Result<(), Refused> {
+    fn change(&self, file: &Viewed, change: &Change, policy: Policy, form: Form) -> Result<(), Refused> {
+        let file = &file.file;
         let change = match change {
             Change::Truncate { len } => file.truncate(*len),
             Change::Punch(range) => file.punch(range.clone()),
@@ -75,20 +76,26 @@ impl Store for Guarded {
         make(change.policy(policy), form)
     }
 
-    fn exchange(&self, one: (&File, Range<u64>), other: (&File, u64), form: Form) -> Result<(), Refused> {
-        make(one.0.exchange(one.1, other.0, other.1), form)
+    fn exchange(&self, one: (&Viewed, Range<u64>), other: (&Viewed, u64), form: Form) -> Result<(), Refused> {
+        make(one.0.file.exchange(one.1, &other.0.file, other.1), form)
     }
 
-    fn allocate(&self, file: &File, range: Range<u64>) -> Result<(), Refused> {
-        file.allocate(range).try_now().map_err(|error| refused(error.errno(), &error))
+    fn allocate(&self, file: &Viewed, range: Range<u64>) -> Result<(), Refused> {
+        file.file.allocate(range).try_now().map_err(|error| refused(error.errno(), &error))
     }
 
-    fn read_at(&self, file: &File, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
-        file.read_at(offset, to).map_err(|error| refused(error.errno(), &error))
+    fn read_at(&self, file: &Viewed, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
+        if file.load(&self.scratch, offset, to) {
+            return Ok(to.len());
+        }
+        file.file.read_at(offset, to).map_err(|error| refused(error.errno(), &error))
     }
 
-    fn write_at(&self, file: &File, offset: u64, from: &[u8]) -> Result<(), Refused> {
-        file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))
+    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<(), Refused> {
+        if file.store(&self.scratch, offset, from) {
+            return Ok(());
+        }
+        file.file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))
     }
 
     fn reserve(&self, len: u64) -> Result<Reservation, Refused> {
@@ -103,10 +110,10 @@ impl Store for Guarded {
         reservation.pin(range).wait().map_err(|error| refused(error.errno(), &error))
     }
 
-    fn publish(&self, mut reservation: Reservation, name: &str) -> Result<File, Refused> {
+    fn publish(&self, mut reservation: Reservation, name: &str) -> Result<Viewed, Refused> {
         loop {
             let unpublished = match reservation.publish_until(name, Publish::Replace, Until::done()) {
-                Ok(file) => return Ok(file),
+                Ok(file) => return Ok(Viewed::new(file)),
                 Err(unpublished) => unpublished,
             };
             match refused(unpublished.errno(), &unpublished) {
@@ -152,7 +159,7 @@ fn refused(errno: i32, error: &dyn std::error::Error) -> Refused {
 }
 
 /// Runs one future to its end on this thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

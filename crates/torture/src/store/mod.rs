@@ -3,6 +3,7 @@
 mod guarded;
 mod plain;
 mod unguarded;
+mod viewed;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::log::Change;
 pub(crate) use guarded::Guarded;
 pub(crate) use plain::Plain;
 pub(crate) use unguarded::Unguarded;
+#[cfg(test)]
+pub(crate) use viewed::Viewed;
 
 /// A store of files in a region, into which devices do DMA.
 ///

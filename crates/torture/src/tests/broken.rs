@@ -5,13 +5,13 @@ use std::ptr::{self, NonNull};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pinfold::{Access, File, Pinned, Policy, Region, Reservation};
+use pinfold::{Access, Pinned, Policy, Region, Reservation};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::lock::lock;
 use crate::log::Change;
 use crate::sectors::BLOCK;
-use crate::store::{Form, Guarded, InUse, Refused, Store, Unguarded};
+use crate::store::{Form, Guarded, InUse, Refused, Store, Unguarded, Viewed};
 
 /// What is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,9 +70,9 @@ impl Broken {
     }
 
     /// Where a range of a file lies, if all of it has memory.
-    fn places(file: &File, range: &Range<u64>) -> Option<Vec<Range<u64>>> {
+    fn places(file: &Viewed, range: &Range<u64>) -> Option<Vec<Range<u64>>> {
         let mut places = Vec::new();
-        for extent in file.extents() {
+        for extent in file.file.extents() {
             let (start, end) = (range.start.max(extent.offset), range.end.min(extent.offset + extent.len));
             if start < end {
                 let place = extent.place + (start - extent.offset);
@@ -89,13 +89,13 @@ fn places_of(pinned: &Pinned) -> Vec<Range<u64>> {
 }
 
 impl Store for Broken {
-    type File = File;
+    type File = Viewed;
     type Reservation = Reservation;
 
     const NAME: &'static str = "a broken store";
     const WAITS: bool = true;
 
-    fn create(&self, name: &str) -> Result<File, Refused> {
+    fn create(&self, name: &str) -> Result<Viewed, Refused> {
         self.inner.create(name)
     }
 
@@ -107,7 +107,7 @@ impl Store for Broken {
         self.inner.rename(from, to)
     }
 
-    fn pin(&self, file: &File, range: Range<u64>, access: Access, form: Form) -> Result<Pinned, Refused> {
+    fn pin(&self, file: &Viewed, range: Range<u64>, access: Access, form: Form) -> Result<Pinned, Refused> {
         let pinned = self.inner.pin(file, range.clone(), access, form);
         match (self.fault, &pinned) {
             (Fault::UnpinsTooEarly, Ok(guarded)) => self.unprotected(&places_of(guarded), access),
@@ -118,14 +118,14 @@ impl Store for Broken {
         }
     }
 
-    fn extend(&self, pinned: &mut Pinned, file: &File, range: Range<u64>, access: Access) -> Result<(), Refused> {
+    fn extend(&self, pinned: &mut Pinned, file: &Viewed, range: Range<u64>, access: Access) -> Result<(), Refused> {
         match self.fault {
             Fault::UnpinsTooEarly | Fault::LetsNewcomersPast => Err(Refused::NoSpace),
             _ => self.inner.extend(pinned, file, range, access),
         }
     }
 
-    fn change(&self, file: &File, change: &Change, policy: Policy, form: Form) -> Result<(), Refused> {
+    fn change(&self, file: &Viewed, change: &Change, policy: Policy, form: Form) -> Result<(), Refused> {
         let frees = matches!(change, Change::Truncate { .. } | Change::Punch(_) | Change::Zero(_));
         match self.fault {
             Fault::DoesNotWait if frees => self.inner.change(file, change, Policy::Detach, form),
@@ -138,19 +138,19 @@ impl Store for Broken {
         }
     }
 
-    fn exchange(&self, one: (&File, Range<u64>), other: (&File, u64), form: Form) -> Result<(), Refused> {
+    fn exchange(&self, one: (&Viewed, Range<u64>), other: (&Viewed, u64), form: Form) -> Result<(), Refused> {
         self.inner.exchange(one, other, form)
     }
 
-    fn allocate(&self, file: &File, range: Range<u64>) -> Result<(), Refused> {
+    fn allocate(&self, file: &Viewed, range: Range<u64>) -> Result<(), Refused> {
         self.inner.allocate(file, range)
     }
 
-    fn read_at(&self, file: &File, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
+    fn read_at(&self, file: &Viewed, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
         self.inner.read_at(file, offset, to)
     }
 
-    fn write_at(&self, file: &File, offset: u64, from: &[u8]) -> Result<(), Refused> {
+    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<(), Refused> {
         self.inner.write_at(file, offset, from)
     }
 
@@ -165,7 +165,7 @@ impl Store for Broken {
         self.inner.pin_reserved(reservation, range)
     }
 
-    fn publish(&self, reservation: Reservation, name: &str) -> Result<File, Refused> {
+    fn publish(&self, reservation: Reservation, name: &str) -> Result<Viewed, Refused> {
         self.inner.publish(reservation, name)
     }
 

@@ -25,3 +25,4 @@ mod newcomers;
 mod pin_and_close;
 mod space;
 mod two_breaks;
+mod views;

@@ -12,7 +12,7 @@
 //!
 //! Many threads bring a device into small files of one pool that is nearly full: it fills ranges of them with stamps, or
 //! takes their bytes out. At once they cut, punch, zero, shift, exchange, unlink and replace those files. Each file has a view; every
-//! other device is told addresses of it, and every other copy of the host loads and stores there. A log of who did
+//! other device is told addresses of it, and every other look of the host is taken through it. A log of who did
 //! what, and when, says of every sector which stamps it may hold; whatever is read, by the host or by a device, is
 //! compared with that. A late write that hits somebody else's block is seen as a foreign stamp, one that hits the file's
 //! own new block as a stale one.

@@ -1,7 +1,7 @@
 //! A file of the subject, and a view of it: what the load does with the file is done through the view, every other time.
 //!
-//! Devices get addresses of the view. The host loads and stores by the kernel's accesses: they find out that there is nothing past the end,
-//! or no space, where a program's own would end the program.
+//! Devices get addresses of the view. The host loads by the kernel's accesses: they find out that there is nothing past the end, where a
+//! program's own would end the program.
 
 use std::fs::File as HostFile;
 use std::ops::Range;
@@ -65,41 +65,16 @@ impl Viewed {
             loaded && end <= self.file.len() && scratch.read_exact_at(to, 0).is_ok()
         })
     }
-
-    /// Whether a range was copied in through the view, all of it. If nothing was, the file is as it was.
-    pub(crate) fn store(&self, scratch: &Scratch, offset: u64, from: &[u8]) -> bool {
-        let end = offset + from.len() as u64;
-        let Some(view) = self.view_for(offset).filter(|_| end <= FILE_BYTES && end <= self.file.len()) else {
-            return false;
-        };
-        scratch.with(|scratch| {
-            if scratch.write_all_at(from, 0).is_err() {
-                return false;
-            }
-            let mut done = 0;
-            while done < from.len() {
-                let rest = memory(view, offset + done as u64, from.len() - done);
-                match scratch.read_at(rest, done as u64) {
-                    Ok(stored) => done += stored,
-                    Err(_) if done == 0 => return false,
-                    // What was begun is ended: others give space back.
-                    Err(_) => std::thread::yield_now(),
-                }
-            }
-            true
-        })
-    }
 }
 
 /// Memory of a view, for the kernel.
-#[expect(clippy::mut_from_ref, reason = "the memory is shared in any case; nothing but the kernel uses it")]
-fn memory(view: &View, offset: u64, len: usize) -> &mut [u8] {
+fn memory(view: &View, offset: u64, len: usize) -> &[u8] {
     assert!(offset + len as u64 <= view.len());
     // SAFETY: the view has as many bytes, mapped while it lives; the slice is given to the kernel, and looked at by nobody.
-    unsafe { std::slice::from_raw_parts_mut(view.as_ptr().as_ptr().add(offset as usize), len) }
+    unsafe { std::slice::from_raw_parts(view.as_ptr().as_ptr().add(offset as usize), len) }
 }
 
-/// Files out of which and into which the kernel copies: one for each thread that does at a time.
+/// Files into which the kernel copies: one for each thread that does at a time.
 #[derive(Default)]
 pub(crate) struct Scratch(Mutex<Vec<HostFile>>);
 

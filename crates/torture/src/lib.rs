@@ -48,6 +48,7 @@ mod sectors;
 mod stamp;
 mod store;
 mod tally;
+mod touch;
 mod watch;
 
 #[cfg(test)]

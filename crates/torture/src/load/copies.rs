@@ -40,7 +40,7 @@ impl<S: Store> Worker<S> {
         let Some(ticket) = known.log.copy_in_begins(sectors, generation) else { return };
         if known.log.len() < range.end {
             // It was cut before the copy was in the log.
-            return known.log.copy_in_ends(ticket, false);
+            return known.log.copy_in_ends(ticket, 0);
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
         for (sector, bytes) in sectors.iter().zip(bytes.chunks_exact_mut(SECTOR as usize)) {
@@ -52,8 +52,10 @@ impl<S: Store> Worker<S> {
             self.load.store.write_at(&known.file, range.start, &bytes)
         };
         self.load.tally.copies.add(1);
-        known.log.copy_in_ends(ticket, copied.is_ok());
-        self.end_of_filling("a copy in", copied);
+        let done = *copied.as_ref().unwrap_or(&0);
+        known.log.copy_in_ends(ticket, done as u64);
+        let all = copied.and_then(|done| if done < bytes.len() { Err(Refused::NoSpace) } else { Ok(()) });
+        self.end_of_filling("a copy in", all);
     }
 
     /// Sets blocks aside, which frees nothing and so waits for no transfer (G5).

@@ -175,14 +175,12 @@ impl FileLog {
         lock(&self.state).visits.retain(|visit| visit.called != ticket.0);
     }
 
-    /// A copy into the file has returned. One that was refused wrote nothing.
-    pub(crate) fn copy_in_ends(&self, ticket: Ticket, is_done: bool) {
+    /// A copy into the file has returned. It wrote the first `done` bytes, and nothing else.
+    pub(crate) fn copy_in_ends(&self, ticket: Ticket, done: u64) {
         let mut state = lock(&self.state);
-        match is_done {
-            true => state.ended(ticket),
-            false => state.unwrite(ticket),
-        }
-        state.note(ticket, if is_done { "has returned" } else { "was refused" });
+        state.unwrite_from(ticket, done);
+        state.ended(ticket);
+        state.note(ticket, if done > 0 { "has returned" } else { "was refused" });
         state.visit(ticket).is_gone = true;
         state.judge(self);
     }
@@ -330,12 +328,16 @@ impl State {
         }
     }
 
-    /// It wrote nothing.
-    fn unwrite(&mut self, ticket: Ticket) {
-        let words: Vec<_> = self.visit(ticket).words().collect();
+    /// It wrote `done` bytes, and no more. Of a sector of which it wrote a part, that may be there or not.
+    fn unwrite_from(&mut self, ticket: Ticket, done: u64) {
+        let Some(first) = self.visit(ticket).sectors.iter().next() else { return };
+        let end = first as u64 * SECTOR + done;
+        let (begun, whole) = (Sectors::of(0..end.next_multiple_of(SECTOR)), Sectors::of(0..end / SECTOR * SECTOR));
+        let words: Vec<_> = self.visit(ticket).words().filter(|(sector, _)| !begun.has(*sector)).collect();
         words.into_iter().for_each(|(sector, word)| self.contents[sector].remove(word));
-        self.visit(ticket).sectors = Sectors::NONE;
-        self.ended(ticket);
+        let visit = self.visit(ticket);
+        visit.sectors = visit.sectors & begun;
+        visit.certain = visit.certain & whole;
     }
 
     fn saw(&mut self, ticket: Ticket, bytes: Vec<u8>) {

@@ -91,8 +91,12 @@ impl Store for Guarded {
         file.file.read_at(offset, to).map_err(|error| refused(error.errno(), &error))
     }
 
-    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<(), Refused> {
-        file.file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))
+    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<usize, Refused> {
+        if let Some(stored) = file.store(&self.scratch, offset, from) {
+            return Ok(stored);
+        }
+        file.file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))?;
+        Ok(from.len())
     }
 
     fn reserve(&self, len: u64) -> Result<Reservation, Refused> {

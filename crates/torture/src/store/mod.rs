@@ -53,8 +53,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Copies out; how many bytes there are.
     fn read_at(&self, file: &Self::File, offset: u64, to: &mut [u8]) -> Result<usize, Refused>;
-    /// Copies in.
-    fn write_at(&self, file: &Self::File, offset: u64, from: &[u8]) -> Result<(), Refused>;
+    /// Copies in; how many bytes, from the first on. Fewer than there are, or an error, if there is no more space.
+    fn write_at(&self, file: &Self::File, offset: u64, from: &[u8]) -> Result<usize, Refused>;
 
     /// A file of `len` bytes without a name.
     fn reserve(&self, len: u64) -> Result<Self::Reservation, Refused>;

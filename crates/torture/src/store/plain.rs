@@ -236,7 +236,7 @@ impl Store for Plain {
         Ok((end - offset) as usize)
     }
 
-    fn write_at(&self, file: &PlainFile, offset: u64, from: &[u8]) -> Result<(), Refused> {
+    fn write_at(&self, file: &PlainFile, offset: u64, from: &[u8]) -> Result<usize, Refused> {
         let mut map = lock(&file.map);
         let range = offset..offset + from.len() as u64;
         map.lengthen(range.end);
@@ -247,7 +247,7 @@ impl Store for Plain {
             self.memory.bytes.write(place.start, now)?;
             rest = later;
         }
-        Ok(())
+        Ok(from.len())
     }
 
     fn reserve(&self, len: u64) -> Result<PlainFile, Refused> {

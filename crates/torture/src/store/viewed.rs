@@ -1,7 +1,7 @@
 //! A file of the subject, and a view of it: what the load does with the file is done through the view, every other time.
 //!
-//! Devices get addresses of the view. The host loads by the kernel's accesses: they find out that there is nothing past the end, where a
-//! program's own would end the program.
+//! Devices get addresses of the view. The host loads and stores there, itself or by the kernel: of a copy that finds nothing past the end, or no
+//! space for a hole, the first part is made.
 
 use std::fs::File as HostFile;
 use std::ops::Range;
@@ -15,6 +15,7 @@ use super::Form;
 use super::guarded::block_on;
 use crate::lock::lock;
 use crate::sectors::{FILE_BYTES, SECTOR};
+use crate::touch;
 
 /// Cheap to clone; all clones are one open file with one view.
 #[derive(Clone)]
@@ -60,30 +61,87 @@ impl Viewed {
         let Some(view) = self.view_for(offset).filter(|_| end <= FILE_BYTES && end <= self.file.len()) else {
             return false;
         };
-        scratch.with(|scratch| {
-            let loaded = scratch.write_at(memory(view, offset, to.len()), 0).is_ok_and(|loaded| loaded == to.len());
-            loaded && end <= self.file.len() && scratch.read_exact_at(to, 0).is_ok()
-        })
+        let memory = memory(view, offset, to.len());
+        let loaded = match by_hand(offset) {
+            true => load(memory, to),
+            false => None,
+        };
+        let loaded = loaded.or_else(|| scratch.with(|scratch| load_by_kernel(scratch, memory, to)));
+        loaded == Some(to.len()) && end <= self.file.len()
+    }
+
+    /// How many bytes were copied in through the view, from the first on. `None` if that was not tried.
+    pub(crate) fn store(&self, scratch: &Scratch, offset: u64, from: &[u8]) -> Option<usize> {
+        let end = offset + from.len() as u64;
+        let view = self.view_for(offset).filter(|_| end <= FILE_BYTES && end <= self.file.len())?;
+        let memory = memory(view, offset, from.len());
+        let stored = match by_hand(offset) {
+            true => store(from, memory),
+            false => None,
+        };
+        stored.or_else(|| scratch.with(|scratch| store_by_kernel(scratch, from, memory)))
     }
 }
 
-/// Memory of a view, for the kernel.
-fn memory(view: &View, offset: u64, len: usize) -> &[u8] {
-    assert!(offset + len as u64 <= view.len());
-    // SAFETY: the view has as many bytes, mapped while it lives; the slice is given to the kernel, and looked at by nobody.
-    unsafe { std::slice::from_raw_parts(view.as_ptr().as_ptr().add(offset as usize), len) }
+/// Whether the program itself touches the view, and not the kernel for it.
+fn by_hand(offset: u64) -> bool {
+    (offset / SECTOR).is_multiple_of(4)
 }
 
-/// Files into which the kernel copies: one for each thread that does at a time.
+/// Bytes of a view that lives while this is used. Others load and store there, so it is never a slice of Rust's.
+fn memory(view: &View, offset: u64, len: usize) -> *mut [u8] {
+    assert!(offset + len as u64 <= view.len());
+    std::ptr::slice_from_raw_parts_mut(view.as_ptr().as_ptr().wrapping_add(offset as usize), len)
+}
+
+fn load(memory: *mut [u8], to: &mut [u8]) -> Option<usize> {
+    let mut words = vec![0_u64; to.len() / 8];
+    // SAFETY: `memory` is a view's, and its sectors are whole words; what is torn is judged word by word.
+    let loaded = 8 * unsafe { touch::copy(memory.cast::<u64>(), words.as_mut_ptr(), words.len())? };
+    let words = words.iter().flat_map(|word| word.to_ne_bytes());
+    to.iter_mut().zip(words).for_each(|(to, from)| *to = from);
+    Some(loaded)
+}
+
+fn store(from: &[u8], memory: *mut [u8]) -> Option<usize> {
+    let words: Vec<u64> = from.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+    // SAFETY: as in `load`.
+    Some(8 * unsafe { touch::copy(words.as_ptr(), memory.cast::<u64>(), words.len())? })
+}
+
+fn load_by_kernel(scratch: &HostFile, memory: *mut [u8], to: &mut [u8]) -> Option<usize> {
+    // SAFETY: memory of a view; only the kernel looks at the slice.
+    let memory = unsafe { &*memory };
+    let loaded = scratch.write_at(memory, 0).ok()?;
+    scratch.read_exact_at(&mut to[..loaded], 0).ok()?;
+    Some(loaded)
+}
+
+fn store_by_kernel(scratch: &HostFile, from: &[u8], memory: *mut [u8]) -> Option<usize> {
+    scratch.write_all_at(from, 0).ok()?;
+    let mut done = 0;
+    while done < from.len() {
+        // SAFETY: memory of a view; only the kernel looks at the slice.
+        let rest = unsafe { &mut (&mut *memory)[done..] };
+        match scratch.read_at(rest, done as u64) {
+            Ok(stored) if stored > 0 => done += stored,
+            _ => break,
+        }
+    }
+    Some(done)
+}
+
+/// Files out of which and into which the kernel copies: one for each thread that does at a time.
 #[derive(Default)]
 pub(crate) struct Scratch(Mutex<Vec<HostFile>>);
 
 impl Scratch {
     /// What `copy` says with a file that nobody else has meanwhile.
-    fn with(&self, copy: impl FnOnce(&HostFile) -> bool) -> bool {
+    fn with<T>(&self, copy: impl FnOnce(&HostFile) -> Option<T>) -> Option<T> {
         let free = lock(&self.0).pop();
-        let Some(file) = free.or_else(|| memfd_create("torture", MemfdFlags::CLOEXEC).ok().map(HostFile::from)) else {
-            return false;
+        let file = match free {
+            Some(file) => file,
+            None => memfd_create("torture", MemfdFlags::CLOEXEC).ok()?.into(),
         };
         let done = copy(&file);
         lock(&self.0).push(file);

@@ -150,7 +150,7 @@ impl Store for Broken {
         self.inner.read_at(file, offset, to)
     }
 
-    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<(), Refused> {
+    fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<usize, Refused> {
         self.inner.write_at(file, offset, from)
     }
 

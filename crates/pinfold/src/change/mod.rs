@@ -164,7 +164,7 @@ impl Change<'_> {
         loop {
             match self.plan()? {
                 Plan::Break(mut brk) => {
-                    let idle = brk.try_drain();
+                    let idle = self.look(&mut brk);
                     return self.finish(idle.map_err(|cause| self.not_broken(cause))?);
                 }
                 Plan::InPlace => {

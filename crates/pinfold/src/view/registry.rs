@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use pinfold_layout::{NotRevoked, Views};
 
@@ -69,6 +69,8 @@ pub(crate) struct FileViews {
     list: Mutex<Vec<Weak<Shown>>>,
     /// Whether bytes past the end may be other than zeros (node, M2): a page is mapped whole.
     past_the_end: AtomicBool,
+    /// Held by everybody who answers a fault, around the pin of what he shows.
+    answers: RwLock<()>,
 }
 
 impl FileViews {
@@ -92,6 +94,18 @@ impl FileViews {
             0 => Vec::new(),
             _ => lock(&self.list).iter().filter_map(Weak::upgrade).collect(),
         }
+    }
+
+    /// To be held around the pin of an answer to a fault.
+    pub(super) fn answering(&self) -> RwLockReadGuard<'_, ()> {
+        read(&self.answers)
+    }
+
+    /// While this is held nobody answers a fault. Those who do are waited for, and they wait for nobody who could hold this.
+    ///
+    /// For who only looks whether a range is idle: an answer holds more than what was touched, and is nobody that he could know of.
+    pub(crate) fn no_answers(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        (self.count.load(Ordering::Relaxed) > 0).then(|| write(&self.answers))
     }
 
     /// Takes away zeros that are shown of file blocks that are about to hold bytes. The caller holds `populate`.

@@ -5,8 +5,8 @@
 //!                 V1); who puts bytes under a hole finds the zeros that are shown there; and what the file's length says was
 //!                 looked at under the table's lock.
 //!             V2: who was asleep in a fault is woken when nothing of ours is held any more, not even the view.
-//! Lock order  a file's `populate`; a view's table; the file's `map`. The list of a file's views is locked for a moment, with
-//!             nothing under it.
+//! Lock order  a file's `answers`; pins; a file's `populate`; a view's table; the file's `map`. The list of a file's views is locked
+//!             for a moment, with nothing under it.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -220,6 +220,7 @@ impl Shown {
     fn look(&self, at: u64, stores: bool) -> Answer {
         let around = self.around(at);
         let alone = self.range_of(&self.blocks(&(at..at + 1)));
+        let _answering = self.open.body().views.answering();
         for range in [around, alone.clone()] {
             match self.try_pin(&range) {
                 Ok(_pin) => return self.resolve(at, stores, &range),

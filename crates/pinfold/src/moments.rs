@@ -20,6 +20,8 @@ pub(crate) enum Moment {
     Unknown,
     /// A node that was cold is built, and has no name yet.
     Warming,
+    /// An answer to a fault has pinned what it is about to look at.
+    Answering,
 }
 
 #[cfg(not(test))]

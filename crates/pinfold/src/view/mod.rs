@@ -13,6 +13,8 @@ mod faults;
 mod registry;
 mod shown;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::ptr::NonNull;

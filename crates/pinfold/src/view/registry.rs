@@ -108,6 +108,12 @@ impl FileViews {
         (self.count.load(Ordering::Relaxed) > 0).then(|| write(&self.answers))
     }
 
+    /// Whether somebody waits in [`FileViews::no_answers`] or has come through.
+    #[cfg(test)]
+    pub(super) fn are_stopped(&self) -> bool {
+        self.answers.try_read().is_err()
+    }
+
     /// Takes away zeros that are shown of file blocks that are about to hold bytes. The caller holds `populate`.
     pub(crate) fn hide_zeros(&self, blocks: &Range<u64>) -> Result<(), NotRevoked> {
         self.all().iter().try_for_each(|shown| shown.hide_zeros(blocks))

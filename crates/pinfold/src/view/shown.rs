@@ -19,6 +19,7 @@ use rustix::param::page_size;
 use super::table::{self, Piece, Seen, Table};
 use crate::file::OpenFile;
 use crate::lock::{lock, read};
+use crate::moments::{Moment, pass};
 use crate::units::HUGE_PAGE;
 
 /// How many pieces are mapped for one fault, at most.
@@ -223,7 +224,10 @@ impl Shown {
         let _answering = self.open.body().views.answering();
         for range in [around, alone.clone()] {
             match self.try_pin(&range) {
-                Ok(_pin) => return self.resolve(at, stores, &range),
+                Ok(_pin) => {
+                    pass(Moment::Answering);
+                    return self.resolve(at, stores, &range);
+                }
                 Err(PinError::LayoutBreaking { .. }) => {}
                 // No slot is free at the moment: it faults again.
                 Err(_) => return Answer::Wake(alone),

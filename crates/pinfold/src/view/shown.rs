@@ -105,6 +105,11 @@ impl Shown {
         within(blocks.start)..within(blocks.end)
     }
 
+    /// Bytes of the least that can be shown of the region: of a huge page all or nothing.
+    fn granule(&self) -> u64 {
+        self.open.pool.region.granule().max(page_size() as u64)
+    }
+
     fn spec(&self) -> PinSpec {
         PinSpec::cpu(self.access)
     }
@@ -145,7 +150,7 @@ impl Shown {
     fn show_blocks(&self, table: &mut Table, range: &Range<u64>) -> Result<Option<u64>, WindowError> {
         let (found, next) = {
             let map = read(&self.open.body().map);
-            let end = (map.len.saturating_sub(self.first)).next_multiple_of(page_size() as u64).min(range.end);
+            let end = (map.len.saturating_sub(self.first)).next_multiple_of(self.granule()).min(range.end);
             if range.start >= end {
                 return Ok(None);
             }
@@ -291,7 +296,7 @@ impl Shown {
             let block = self.blocks(&(at..at + 1)).start;
             (map.len, map.extents.piece(block, self.blocks(range).end))
         };
-        let end = len.saturating_sub(self.first).next_multiple_of(page);
+        let end = len.saturating_sub(self.first).next_multiple_of(self.granule());
         if at >= end {
             let past = at..(at + 1).next_multiple_of(HUGE_PAGE).min(range.end).max(at + page);
             let past = past.start..past.end.min(state.table.gap(at, past.clone()).end);
@@ -308,8 +313,12 @@ impl Shown {
             return Ok(Ok(Answer::Wake(range.clone())));
         }
         let hole = self.range_of(&(piece.at..piece.end()));
-        let hole = hole.start.max(at / page * page)..hole.end.min(end).min(range.end);
-        let least = if stores { self.open.pool.block.bytes() } else { 16 * page };
+        // A store gets whole blocks, a load single pages of zeros.
+        let (begin, least) = match stores {
+            true => (self.range_of(&self.blocks(&(at..at + 1))).start, self.open.pool.block.bytes()),
+            false => (at / page * page, 16 * page),
+        };
+        let hole = hole.start.max(begin)..hole.end.min(end).min(range.end);
         let ramp = if stores { &mut state.stores } else { &mut state.loads };
         let given = hole.start..hole.end.min(hole.start + ramp.from(hole.start, least));
         if stores {

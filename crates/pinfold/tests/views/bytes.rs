@@ -220,3 +220,14 @@ fn what_is_no_range_is_refused() {
     let refused = file.map(0..4096, Access::Read).recall(|_: &pinfold::Recalled| {}).wait().unwrap_err();
     assert_eq!(refused.errno(), Errno::OPNOTSUPP.raw_os_error(), "{refused}");
 }
+
+#[test]
+fn a_store_in_the_middle_of_a_large_block_takes_that_block_alone() {
+    needs_traps!();
+    let pool = PoolOptions::new().block_size(65536).create(Region::memfd(4 * MIB).unwrap()).unwrap();
+    let file = pool.create("/file").unwrap();
+    file.truncate(MIB).wait().unwrap();
+    let (view, free) = (view(&file, MIB), pool.stats().free);
+    view.store(3 * 65536 + 20000, 7);
+    assert_eq!(pool.stats().free, free - 65536);
+}

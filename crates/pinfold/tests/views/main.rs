@@ -9,6 +9,7 @@ mod bytes;
 mod common;
 mod copies;
 mod faults;
+mod huge;
 mod pinned;
 mod processes;
 mod revoked;

@@ -75,6 +75,8 @@ pub struct Report {
     pub in_flight_share: f64,
     /// Copies by the host.
     pub copies: u64,
+    /// Those of them that were loads or stores through views. None where accesses to views cannot be trapped.
+    pub through_views: u64,
     /// Sectors that were compared with what they may hold.
     pub sectors_checked: u64,
     /// Newcomers that a break in their range was seen to keep out (G3).
@@ -149,7 +151,7 @@ impl Report {
                 "in_flight_max": self.in_flight_max, "in_flight_share": self.in_flight_share,
             },
             "checks": {
-                "sectors": self.sectors_checked, "copies": self.copies, "kept_out": self.kept_out,
+                "sectors": self.sectors_checked, "copies": self.copies, "through_views": self.through_views, "kept_out": self.kept_out,
                 "let_through": self.let_through, "extended": self.extended,
             },
             "left": self.left.map(|Left { pins, bytes, descriptors }| {
@@ -186,8 +188,12 @@ impl fmt::Display for Report {
         }
         let longest = self.longest.as_secs_f64() * 1e3;
         writeln!(f, "                the longest took {longest:.1} ms, {} found no space", self.no_space)?;
-        writeln!(f, "  checked       {} sectors, {} copies by the host", self.sectors_checked, self.copies)?;
-        let Self { kept_out, let_through, extended, .. } = self;
+        let Self { copies, through_views, kept_out, let_through, extended, .. } = self;
+        let sectors = self.sectors_checked;
+        writeln!(
+            f,
+            "  checked       {sectors} sectors, {copies} copies by the host, {through_views} of them through views"
+        )?;
         writeln!(
             f,
             "                {kept_out} newcomers kept out, {let_through} tries let through, {extended} pins grew"

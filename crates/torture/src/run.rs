@@ -83,6 +83,7 @@ pub(crate) fn torture<S: Store>(
         in_flight_max: load.in_flight.max(),
         in_flight_share: (flown.as_secs_f64() / time.as_secs_f64()).min(1.0),
         copies: tally.copies.get(),
+        through_views: load.store.through_views(),
         sectors_checked: load.findings.sectors_checked(),
         kept_out: tally.kept_out.get(),
         let_through: tally.let_through.get(),

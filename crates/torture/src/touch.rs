@@ -59,7 +59,8 @@ mod x86_64 {
         // SAFETY: plain numbers and pointers, for which zeros are values; the handler has the type that SA_SIGINFO asks for.
         unsafe {
             let (mut action, mut before): (libc::sigaction, libc::sigaction) = (zeroed(), zeroed());
-            action.sa_sigaction = answer as extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) as usize;
+            action.sa_sigaction =
+                answer as extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
             (libc::sigaction(libc::SIGBUS, &raw const action, &raw mut before) == 0).then_some(before)
         }

@@ -82,7 +82,8 @@ impl Change<'_> {
         // Two changes of the same two files take their locks in the same order.
         files.sort_by_key(|file| file.open.node.id.number());
         files.dedup_by_key(|file| file.open.node.id.number());
-        let _no_answers: SmallVec<[_; 2]> = files.iter().filter_map(|file| file.open.body().views.no_answers()).collect();
+        let _no_answers: SmallVec<[_; 2]> =
+            files.iter().filter_map(|file| file.open.body().views.no_answers()).collect();
         brk.try_drain()
     }
 

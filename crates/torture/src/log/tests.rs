@@ -288,3 +288,25 @@ fn an_edge_that_is_zeroed_under_a_transfer_may_be_zeros_whatever_ran_beside_it()
     copy_finds(&log, edge, stamps(&log, edge, 1));
     assert_eq!(bench.found(), []);
 }
+
+#[test]
+fn a_store_that_stops_wrote_its_first_part_and_nothing_else() {
+    let bench = Bench::new();
+    let log = bench.file(2);
+    let mut stored = stamps(&log, blocks(0..2), 3);
+    let host = crate::stamp::Stamp { writer: Writer::Host, ..first_stamp(log.id.number(), 3, blocks(0..2)) };
+    for (sector, bytes) in stored.chunks_exact_mut(SECTOR as usize).enumerate() {
+        crate::stamp::Stamp { sector: sector as u16, ..host }.word().fill(bytes);
+    }
+    // One block, and of the sector behind it the first half.
+    let ticket = log.copy_in_begins(blocks(0..2), 3).unwrap();
+    log.copy_in_ends(ticket, BLOCK + SECTOR / 2);
+    stored[(BLOCK + SECTOR / 2) as usize..].fill(0);
+    copy_finds(&log, blocks(0..2), stored.clone());
+    assert_eq!(bench.found(), []);
+    copy_finds(&log, blocks(0..1), zeros(blocks(0..1)));
+    assert_eq!(bench.found(), [ViolationKind::Corruption], "the first block is there");
+    let last = Sectors::of(BLOCK + SECTOR..BLOCK + 2 * SECTOR);
+    copy_finds(&log, last, stored[SECTOR as usize..2 * SECTOR as usize].to_vec());
+    assert_eq!(bench.found(), [ViolationKind::Corruption; 2], "and nothing behind the part");
+}

@@ -13,16 +13,18 @@ use super::viewed::{Scratch, Viewed};
 use super::{Form, InUse, Refused, Store};
 use crate::error::TortureError;
 use crate::log::Change;
+use crate::tally::Count;
 
 pub(crate) struct Guarded {
     pool: Pool,
     scratch: Scratch,
+    through_views: Count,
 }
 
 impl Guarded {
     /// A pool on a new memfd of `len` bytes.
     pub(crate) fn new(len: u64) -> Result<Self, TortureError> {
-        Ok(Self { pool: Pool::new(Region::memfd(len)?)?, scratch: Scratch::default() })
+        Ok(Self { pool: Pool::new(Region::memfd(len)?)?, scratch: Scratch::default(), through_views: Count::default() })
     }
 
     #[cfg(test)]
@@ -86,6 +88,7 @@ impl Store for Guarded {
 
     fn read_at(&self, file: &Viewed, offset: u64, to: &mut [u8]) -> Result<usize, Refused> {
         if file.load(&self.scratch, offset, to) {
+            self.through_views.add(1);
             return Ok(to.len());
         }
         file.file.read_at(offset, to).map_err(|error| refused(error.errno(), &error))
@@ -93,6 +96,7 @@ impl Store for Guarded {
 
     fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<usize, Refused> {
         if let Some(stored) = file.store(&self.scratch, offset, from) {
+            self.through_views.add(1);
             return Ok(stored);
         }
         file.file.write_at(offset, from).map_err(|error| refused(error.errno(), &error))?;
@@ -135,6 +139,10 @@ impl Store for Guarded {
     fn in_use(&self) -> InUse {
         let stats = self.pool.stats();
         InUse { pins: stats.pins, bytes: stats.total - stats.free }
+    }
+
+    fn through_views(&self) -> u64 {
+        self.through_views.get()
     }
 }
 

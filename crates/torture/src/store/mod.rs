@@ -67,6 +67,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn explain(&self) -> String;
     /// What is in use.
     fn in_use(&self) -> InUse;
+    /// How many copies, out and in, were loads or stores through views.
+    fn through_views(&self) -> u64;
 }
 
 /// In which of its forms an operation is called.

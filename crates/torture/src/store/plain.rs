@@ -273,4 +273,8 @@ impl Store for Plain {
         let free = lock(&self.memory.free).len() as u64;
         InUse { pins: self.memory.bytes.pins(), bytes: (self.memory.blocks - free) * BLOCK }
     }
+
+    fn through_views(&self) -> u64 {
+        0
+    }
 }

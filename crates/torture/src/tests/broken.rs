@@ -24,6 +24,8 @@ pub(super) enum Fault {
     LetsNewcomersPast,
     /// A try is refused now and then.
     BusyForNothing,
+    /// A store of the host lands where the bytes were when it began, as through a view that nobody took away.
+    StoresWhereItWas,
     /// A range that is zeroed keeps what it held, now and then.
     DoesNotZero,
     /// A call does not return, one day.
@@ -151,7 +153,17 @@ impl Store for Broken {
     }
 
     fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<usize, Refused> {
-        self.inner.write_at(file, offset, from)
+        let range = offset..offset + from.len() as u64;
+        let places = (self.fault == Fault::StoresWhereItWas).then(|| Self::places(file, &range)).flatten();
+        let Some(places) = places else { return self.inner.write_at(file, offset, from) };
+        (0..100).for_each(|_| std::thread::yield_now());
+        let mut rest = from;
+        for place in places {
+            let (now, later) = rest.split_at((place.end - place.start) as usize);
+            self.unguarded.write(place.start, now)?;
+            rest = later;
+        }
+        Ok(from.len())
     }
 
     fn reserve(&self, len: u64) -> Result<Reservation, Refused> {
@@ -175,5 +187,9 @@ impl Store for Broken {
 
     fn in_use(&self) -> InUse {
         self.inner.in_use()
+    }
+
+    fn through_views(&self) -> u64 {
+        self.inner.through_views()
     }
 }

@@ -64,6 +64,11 @@ fn torture_finds_a_store_that_does_not_zero() {
 }
 
 #[test]
+fn torture_finds_a_store_whose_views_show_what_is_gone() {
+    finds(Fault::StoresWhereItWas, Policies::Both, &[ViolationKind::Corruption]);
+}
+
+#[test]
 fn torture_finds_a_store_that_hangs() {
     let report = tortured(Fault::Hangs, Policies::Both);
     let hang = report.violations.iter().find(|violation| violation.kind == ViolationKind::Hang);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use pinfold_layout::{NotRevoked, Views};
 
@@ -61,10 +61,13 @@ fn meets_a_view(bytes: Range<*const u8>) -> bool {
     last.is_some_and(|(_, (end, _))| *end > bytes.start.addr())
 }
 
-/// The views of one file.
+/// The views of one file. Most files never have one, and there are many files.
 #[derive(Default)]
-pub(crate) struct FileViews {
-    /// How many there are: most files have none.
+pub(crate) struct FileViews(OnceLock<Box<Viewed>>);
+
+/// What is kept of a file from its first view on.
+#[derive(Default)]
+struct Viewed {
     count: AtomicUsize,
     list: Mutex<Vec<Weak<Shown>>>,
     /// Whether bytes past the end may be other than zeros (node, M2): a page is mapped whole.
@@ -75,43 +78,48 @@ pub(crate) struct FileViews {
 
 impl FileViews {
     pub(super) fn add(&self, shown: &Arc<Shown>) {
-        let mut list = lock(&self.list);
+        let viewed = self.0.get_or_init(Box::default);
+        let mut list = lock(&viewed.list);
         list.push(Arc::downgrade(shown));
         // ORDER: relaxed. Whoever has to know of a view takes a lock that its faults took after this: `populate`, or the map's.
-        self.count.fetch_add(1, Ordering::Relaxed);
+        viewed.count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, shown: &Arc<Shown>) {
-        let mut list = lock(&self.list);
+        let Some(viewed) = self.0.get() else { return };
+        let mut list = lock(&viewed.list);
         let had = list.len();
         list.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(shown)));
-        self.count.fetch_sub(had - list.len(), Ordering::Relaxed);
+        viewed.count.fetch_sub(had - list.len(), Ordering::Relaxed);
+    }
+
+    /// If the file has views at this moment.
+    fn viewed(&self) -> Option<&Viewed> {
+        self.0.get().map(|viewed| &**viewed).filter(|viewed| viewed.count.load(Ordering::Relaxed) > 0)
     }
 
     /// Those there are now.
     pub(super) fn all(&self) -> Vec<Arc<Shown>> {
-        match self.count.load(Ordering::Relaxed) {
-            0 => Vec::new(),
-            _ => lock(&self.list).iter().filter_map(Weak::upgrade).collect(),
-        }
+        let all = |viewed: &Viewed| lock(&viewed.list).iter().filter_map(Weak::upgrade).collect();
+        self.viewed().map(all).unwrap_or_default()
     }
 
     /// To be held around the pin of an answer to a fault.
-    pub(super) fn answering(&self) -> RwLockReadGuard<'_, ()> {
-        read(&self.answers)
+    pub(super) fn answering(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        self.0.get().map(|viewed| read(&viewed.answers))
     }
 
     /// While this is held nobody answers a fault. Those who do are waited for, and they wait for nobody who could hold this.
     ///
     /// For who only looks whether a range is idle: an answer holds more than what was touched, and is nobody that he could know of.
     pub(crate) fn no_answers(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        (self.count.load(Ordering::Relaxed) > 0).then(|| write(&self.answers))
+        self.viewed().map(|viewed| write(&viewed.answers))
     }
 
     /// Whether somebody waits in [`FileViews::no_answers`] or has come through.
     #[cfg(test)]
     pub(super) fn are_stopped(&self) -> bool {
-        self.answers.try_read().is_err()
+        self.viewed().is_some_and(|viewed| viewed.answers.try_read().is_err())
     }
 
     /// Takes away zeros that are shown of file blocks that are about to hold bytes. The caller holds `populate`.
@@ -131,19 +139,21 @@ impl FileViews {
 
     /// From here on bytes past the end may be other than zeros.
     pub(crate) fn may_store_past_the_end(&self) {
-        // ORDER: relaxed; who stores there while the file becomes longer races with that in any case.
-        self.past_the_end.store(true, Ordering::Relaxed);
+        if let Some(viewed) = self.0.get() {
+            // ORDER: relaxed; who stores there while the file becomes longer races with that in any case.
+            viewed.past_the_end.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether they may: asked by who makes them zeros before the file becomes longer. They stay zeros if nobody has a view.
     pub(crate) fn take_stored_past_the_end(&self) -> bool {
-        if !self.past_the_end.load(Ordering::Relaxed) {
+        let Some(viewed) = self.0.get().filter(|viewed| viewed.past_the_end.load(Ordering::Relaxed)) else {
             return false;
-        }
+        };
         // In this order, so that a view that comes in between says so after this.
-        self.past_the_end.store(false, Ordering::Relaxed);
-        if self.count.load(Ordering::Relaxed) > 0 {
-            self.past_the_end.store(true, Ordering::Relaxed);
+        viewed.past_the_end.store(false, Ordering::Relaxed);
+        if viewed.count.load(Ordering::Relaxed) > 0 {
+            viewed.past_the_end.store(true, Ordering::Relaxed);
         }
         true
     }

@@ -63,22 +63,24 @@ fn meets_a_view(bytes: Range<*const u8>) -> bool {
 
 /// The views of one file. Most files never have one, and there are many files.
 #[derive(Default)]
-pub(crate) struct FileViews(OnceLock<Box<Viewed>>);
+pub(crate) struct FileViews {
+    viewed: OnceLock<Box<Viewed>>,
+    /// Whether bytes past the end may be other than zeros (node, M2): a page is mapped whole. A former owner may have left it so.
+    past_the_end: AtomicBool,
+}
 
 /// What is kept of a file from its first view on.
 #[derive(Default)]
 struct Viewed {
     count: AtomicUsize,
     list: Mutex<Vec<Weak<Shown>>>,
-    /// Whether bytes past the end may be other than zeros (node, M2): a page is mapped whole.
-    past_the_end: AtomicBool,
     /// Held by everybody who answers a fault, around the pin of what he shows.
     answers: RwLock<()>,
 }
 
 impl FileViews {
     pub(super) fn add(&self, shown: &Arc<Shown>) {
-        let viewed = self.0.get_or_init(Box::default);
+        let viewed = self.viewed.get_or_init(Box::default);
         let mut list = lock(&viewed.list);
         list.push(Arc::downgrade(shown));
         // ORDER: relaxed. Whoever has to know of a view takes a lock that its faults took after this: `populate`, or the map's.
@@ -86,7 +88,7 @@ impl FileViews {
     }
 
     pub(super) fn remove(&self, shown: &Arc<Shown>) {
-        let Some(viewed) = self.0.get() else { return };
+        let Some(viewed) = self.viewed.get() else { return };
         let mut list = lock(&viewed.list);
         let had = list.len();
         list.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(shown)));
@@ -94,32 +96,32 @@ impl FileViews {
     }
 
     /// If the file has views at this moment.
-    fn viewed(&self) -> Option<&Viewed> {
-        self.0.get().map(|viewed| &**viewed).filter(|viewed| viewed.count.load(Ordering::Relaxed) > 0)
+    fn now(&self) -> Option<&Viewed> {
+        self.viewed.get().map(|viewed| &**viewed).filter(|viewed| viewed.count.load(Ordering::Relaxed) > 0)
     }
 
     /// Those there are now.
     pub(super) fn all(&self) -> Vec<Arc<Shown>> {
         let all = |viewed: &Viewed| lock(&viewed.list).iter().filter_map(Weak::upgrade).collect();
-        self.viewed().map(all).unwrap_or_default()
+        self.now().map(all).unwrap_or_default()
     }
 
     /// To be held around the pin of an answer to a fault.
     pub(super) fn answering(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        self.0.get().map(|viewed| read(&viewed.answers))
+        self.viewed.get().map(|viewed| read(&viewed.answers))
     }
 
     /// While this is held nobody answers a fault. Those who do are waited for, and they wait for nobody who could hold this.
     ///
     /// For who only looks whether a range is idle: an answer holds more than what was touched, and is nobody that he could know of.
     pub(crate) fn no_answers(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.viewed().map(|viewed| write(&viewed.answers))
+        self.now().map(|viewed| write(&viewed.answers))
     }
 
     /// Whether somebody waits in [`FileViews::no_answers`] or has come through.
     #[cfg(test)]
     pub(super) fn are_stopped(&self) -> bool {
-        self.viewed().is_some_and(|viewed| viewed.answers.try_read().is_err())
+        self.now().is_some_and(|viewed| viewed.answers.try_read().is_err())
     }
 
     /// Takes away zeros that are shown of file blocks that are about to hold bytes. The caller holds `populate`.
@@ -139,21 +141,19 @@ impl FileViews {
 
     /// From here on bytes past the end may be other than zeros.
     pub(crate) fn may_store_past_the_end(&self) {
-        if let Some(viewed) = self.0.get() {
-            // ORDER: relaxed; who stores there while the file becomes longer races with that in any case.
-            viewed.past_the_end.store(true, Ordering::Relaxed);
-        }
+        // ORDER: relaxed; who stores there while the file becomes longer races with that in any case.
+        self.past_the_end.store(true, Ordering::Relaxed);
     }
 
     /// Whether they may: asked by who makes them zeros before the file becomes longer. They stay zeros if nobody has a view.
     pub(crate) fn take_stored_past_the_end(&self) -> bool {
-        let Some(viewed) = self.0.get().filter(|viewed| viewed.past_the_end.load(Ordering::Relaxed)) else {
+        if !self.past_the_end.load(Ordering::Relaxed) {
             return false;
-        };
+        }
         // In this order, so that a view that comes in between says so after this.
-        viewed.past_the_end.store(false, Ordering::Relaxed);
-        if viewed.count.load(Ordering::Relaxed) > 0 {
-            viewed.past_the_end.store(true, Ordering::Relaxed);
+        self.past_the_end.store(false, Ordering::Relaxed);
+        if self.now().is_some() {
+            self.past_the_end.store(true, Ordering::Relaxed);
         }
         true
     }

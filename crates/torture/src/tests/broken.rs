@@ -1,11 +1,12 @@
 //! Pinfold with one fault.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pinfold::{Access, Pinned, Policy, Region, Reservation};
+use pinfold::{Access, FileExtent, FileId, Pinned, Policy, Region, Reservation};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::lock::lock;
@@ -24,9 +25,9 @@ pub(super) enum Fault {
     LetsNewcomersPast,
     /// A try is refused now and then.
     BusyForNothing,
-    /// A store of the host lands where the bytes were when it began, as through a view that nobody took away.
+    /// Stores of the host land where the file's bytes were when the first of them was made, as through a view that nobody took away.
     StoresWhereItWas,
-    /// A range that is zeroed keeps what it held, now and then.
+    /// A range that is zeroed keeps what it held.
     DoesNotZero,
     /// A call does not return, one day.
     Hangs,
@@ -41,6 +42,8 @@ pub(super) struct Broken {
     inner: Guarded,
     calls: AtomicU64,
     lost: Mutex<Vec<Reservation>>,
+    /// What files were made of when they were first stored into.
+    seen: Mutex<HashMap<FileId, Vec<FileExtent>>>,
 }
 
 /// One in so many calls goes wrong, where the fault is one of now and then.
@@ -57,7 +60,7 @@ impl Broken {
         // SAFETY: it is never unmapped. That the pool writes the same memory is what this store is for.
         let region = unsafe { Region::adopt(NonNull::new(again.unwrap().cast()).unwrap(), len) }.unwrap();
         let unguarded = Unguarded::on(region).unwrap();
-        Self { fault, unguarded, inner, calls: AtomicU64::new(0), lost: Mutex::default() }
+        Self { fault, unguarded, inner, calls: AtomicU64::new(0), lost: Mutex::default(), seen: Mutex::default() }
     }
 
     /// Every so many calls.
@@ -70,20 +73,20 @@ impl Broken {
     fn unprotected(&self, places: &[Range<u64>], access: Access) -> Result<Pinned, Refused> {
         self.unguarded.addresses(places, access)
     }
+}
 
-    /// Where a range of a file lies, if all of it has memory.
-    fn places(file: &Viewed, range: &Range<u64>) -> Option<Vec<Range<u64>>> {
-        let mut places = Vec::new();
-        for extent in file.file.extents() {
-            let (start, end) = (range.start.max(extent.offset), range.end.min(extent.offset + extent.len));
-            if start < end {
-                let place = extent.place + (start - extent.offset);
-                places.push(place..place + (end - start));
-            }
+/// Where a range of a file lies, if all of it has memory.
+fn places_in(extents: &[FileExtent], range: &Range<u64>) -> Option<Vec<Range<u64>>> {
+    let mut places = Vec::new();
+    for extent in extents {
+        let (start, end) = (range.start.max(extent.offset), range.end.min(extent.offset + extent.len));
+        if start < end {
+            let place = extent.place + (start - extent.offset);
+            places.push(place..place + (end - start));
         }
-        let there: u64 = places.iter().map(|place| place.end - place.start).sum();
-        (there == range.end - range.start).then_some(places)
     }
+    let there: u64 = places.iter().map(|place| place.end - place.start).sum();
+    (there == range.end - range.start).then_some(places)
 }
 
 fn places_of(pinned: &Pinned) -> Vec<Range<u64>> {
@@ -114,7 +117,7 @@ impl Store for Broken {
         match (self.fault, &pinned) {
             (Fault::UnpinsTooEarly, Ok(guarded)) => self.unprotected(&places_of(guarded), access),
             (Fault::LetsNewcomersPast, Err(Refused::Busy)) if self.is_the_time(2) => {
-                Self::places(file, &range).map_or(pinned, |places| self.unprotected(&places, access))
+                places_in(&file.file.extents(), &range).map_or(pinned, |places| self.unprotected(&places, access))
             }
             _ => pinned,
         }
@@ -132,7 +135,7 @@ impl Store for Broken {
         match self.fault {
             Fault::DoesNotWait if frees => self.inner.change(file, change, Policy::Detach, form),
             Fault::BusyForNothing if form == Form::Try && self.is_the_time(NOW_AND_THEN) => Err(Refused::Busy),
-            Fault::DoesNotZero if matches!(change, Change::Zero(_)) && self.is_the_time(NOW_AND_THEN) => Ok(()),
+            Fault::DoesNotZero if matches!(change, Change::Zero(_)) => Ok(()),
             Fault::Hangs if self.is_the_time(NOW_AND_THEN) => loop {
                 std::thread::park();
             },
@@ -154,9 +157,11 @@ impl Store for Broken {
 
     fn write_at(&self, file: &Viewed, offset: u64, from: &[u8]) -> Result<usize, Refused> {
         let range = offset..offset + from.len() as u64;
-        let places = (self.fault == Fault::StoresWhereItWas).then(|| Self::places(file, &range)).flatten();
-        let Some(places) = places else { return self.inner.write_at(file, offset, from) };
-        (0..100).for_each(|_| std::thread::yield_now());
+        let places = (self.fault == Fault::StoresWhereItWas).then(|| {
+            let mut seen = lock(&self.seen);
+            places_in(seen.entry(file.file.id()).or_insert_with(|| file.file.extents()), &range)
+        });
+        let Some(places) = places.flatten() else { return self.inner.write_at(file, offset, from) };
         let mut rest = from;
         for place in places {
             let (now, later) = rest.split_at((place.end - place.start) as usize);

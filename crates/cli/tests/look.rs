@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::{Lab, noise, pinfold, run, run_for_bytes};
-use pinfold::{Pool, Publish};
+use pinfold::{Pool, Publish, SetAttributes, Special};
 use serde_json::Value;
 
 /// Commands that only look at a pool, each with arguments that are good.
@@ -231,10 +231,34 @@ fn unusual_names_are_listed_as_they_are_and_lose_nothing_in_json() {
     for name in &odd {
         assert_eq!(lab.run("cat", [OsString::from("--"), name.clone()]).expect(0).stdout, "x");
         let stat = lab.run("stat", [OsString::from("--"), name.clone()]).expect(0).stdout;
-        assert!(stat.lines().count() == 5 && !stat.contains('\x1b'), "quoted: {stat}");
+        assert!(stat.lines().count() == 6 && !stat.contains('\x1b'), "quoted: {stat}");
     }
     let error = lab.run("cat", ["/no\nsuch\x1bname"]).expect(3).stderr;
     assert_eq!(error, "pinfold: pool: /no\\nsuch\\u{1b}name: no such file or directory\n");
+}
+
+#[test]
+fn what_a_file_has_beside_its_bytes_and_what_is_no_file_are_shown() {
+    let lab = Lab::in_memory();
+    let pool = Pool::format(lab.pool(), 64 << 20).expect("a pool");
+    pool.create("/file").expect("a file");
+    pool.create_special("/null", Special::CharDevice(0x103)).expect("a device");
+    let owned = SetAttributes { mode: Some(0o4750), uid: Some(1000), ..Default::default() };
+    pool.inode("/file").expect("the file").set(&owned).expect("they are set");
+    pool.close().expect("it closes");
+    let stat = lab.run("stat", ["/file"]).expect(0).stdout;
+    assert!(stat.contains("  Access: 4750, user 1000, group the pool's\n"), "{stat}");
+    let stat = lab.run("stat", ["--json", "/file"]).expect(0).json();
+    let shown = &stat["entries"][0];
+    assert_eq!(
+        (shown["mode"].as_u64(), shown["uid"].as_u64(), &shown["gid"]),
+        (Some(0o4750), Some(1000), &Value::Null)
+    );
+    let device = lab.run("stat", ["/null"]).expect(0).stdout;
+    assert!(device.contains("Kind: character device"), "{device}");
+    assert!(lab.run("ls", ["-l", "/null"]).expect(0).stdout.starts_with('c'));
+    let refused = lab.run("cat", ["/null"]).expect(3).stderr;
+    assert!(refused.contains("/null: is a pipe, socket or device"), "{refused}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn a_pool_is_made_in_memory_and_on_disk_and_shown() {
         let made = lab.run("mkfs", ["--size", "64M"]).expect(0);
         let shown = lab.run("info", [] as [&str; 0]).expect(0);
         assert_eq!(made.stdout, shown.stdout, "both show the same");
-        for said in ["64M, 16384 blocks of 4K", "closed", "format 1"] {
+        for said in ["64M, 16384 blocks of 4K", "closed", "format 2"] {
             assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
         }
         let info = lab.run("info", ["--json"]).expect(0).json();

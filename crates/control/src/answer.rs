@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use pinfold::layout::{PinId, Quarantined};
-use pinfold::{Access, BreakReport, DirEntry, FileKind, ParkedReport, PinInfo, PinReport, Pool};
+use pinfold::{Access, BreakReport, DirEntry, FileKind, ParkedReport, PinInfo, PinReport, Pool, Special};
 use serde::{Deserialize, Serialize};
 
 use crate::path_text;
@@ -73,6 +73,11 @@ pub struct Metadata {
     pub allocated: u64,
     pub links: u32,
     pub modified: SystemTime,
+    pub changed: SystemTime,
+    pub accessed: SystemTime,
+    pub mode: u32,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
 }
 
 /// As [`pinfold::Stats`], and how full the log is. Bytes.
@@ -211,6 +216,16 @@ enum KindText {
     File,
     Directory,
     Symlink,
+    Special(#[serde(with = "SpecialText")] Special),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Special", rename_all = "snake_case")]
+enum SpecialText {
+    Pipe,
+    Socket,
+    CharDevice(u64),
+    BlockDevice(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -265,8 +280,8 @@ impl From<DirEntry> for Entry {
 
 impl From<pinfold::Metadata> for Metadata {
     fn from(known: pinfold::Metadata) -> Self {
-        let pinfold::Metadata { id, kind, len, allocated, links, modified } = known;
-        Self { file: id.number(), kind, len, allocated, links, modified }
+        let pinfold::Metadata { id, kind, len, allocated, links, modified, changed, accessed, mode, uid, gid } = known;
+        Self { file: id.number(), kind, len, allocated, links, modified, changed, accessed, mode, uid, gid }
     }
 }
 

@@ -124,10 +124,10 @@ fn garbage_is_refused_and_hung_up_on() {
         assert_eq!(raw.is_hung_up_on(), errno(Errno::BADMSG));
     }
     let mut other_version = Raw::connect(&lab.live_dir());
-    other_version.say(br#"{"pinfold_control":2}"#).unwrap();
+    other_version.say(br#"{"pinfold_control":1}"#).unwrap();
     let said = other_version.hear().unwrap();
     assert_eq!(said["refused"]["errno"].as_i64(), errno(Errno::PROTONOSUPPORT));
-    assert!(said["refused"]["message"].as_str().unwrap().contains("speaks version 1"), "{said}");
+    assert!(said["refused"]["message"].as_str().unwrap().contains("speaks version 2"), "{said}");
     expect_well(&lab);
 }
 

@@ -89,15 +89,16 @@ impl Cold {
 
     /// Makes a node of its item (C1).
     fn build(&self, place: Place) -> Option<Arc<Node>> {
-        let (node, modified, kind) = match Item::read(&mut Reader::new(&self.items[place.item..])).ok()? {
-            Item::File { node, modified, len, extents, .. } => {
+        let (node, attributes, kind) = match Item::read(&mut Reader::new(&self.items[place.item..])).ok()? {
+            Item::File { node, attributes, len, extents, .. } => {
                 let map = FileMap { len, extents, ..FileMap::default() };
-                (node, modified, Kind::File(FileBody::restored(map)))
+                (node, attributes, Kind::File(FileBody::restored(map)))
             }
-            Item::Symlink { node, modified, target } => (node, modified, Kind::Symlink(target.into())),
+            Item::Symlink { node, attributes, target } => (node, attributes, Kind::Symlink(target.into())),
+            Item::Special { node, attributes, special } => (node, attributes, Kind::Special(special)),
             Item::Directory { .. } | Item::Names { .. } => return None,
         };
-        let node = Node::restored(FileId(node), kind, modified);
+        let node = Node::restored(FileId(node), kind, attributes);
         let blocks = node.file().map_or(0, |body| crate::lock::read(&body.map).extents.blocks());
         // ORDER: relaxed, as in `count`.
         self.nodes.fetch_sub(1, Ordering::Relaxed);

@@ -1,12 +1,14 @@
 //! What can go wrong, one enum for each kind of operation, each case with the number that matters and an `errno`.
 
 mod file;
+mod inode;
 mod names;
 mod pool;
 mod space;
 mod view;
 
 pub use file::{ChangeError, CopyError, PinError};
+pub use inode::AttributeError;
 pub use names::{NameError, PublishError};
 pub use pool::{JournalError, PoolError};
 pub use space::{NoSpace, SpaceError};

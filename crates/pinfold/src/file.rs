@@ -12,6 +12,7 @@ use pinfold_layout::{Access, AreaError, Effect, Extent, Layout, Policy, Until};
 
 use crate::error::JournalError;
 use crate::extents::Piece;
+use crate::inode::Inode;
 use crate::journal::Prepared;
 use crate::lock::{lock, read, write};
 use crate::medium::record::Entry;
@@ -83,6 +84,11 @@ impl File {
     #[expect(clippy::len_without_is_empty, reason = "a file is asked how long it is, not whether it is")]
     pub fn len(&self) -> u64 {
         read(&self.open.body().map).len
+    }
+
+    /// What it is beside its bytes.
+    pub fn inode(&self) -> Inode {
+        Inode::of(&self.open.pool, Arc::clone(&self.open.node))
     }
 
     /// What is known of it.
@@ -158,7 +164,7 @@ impl std::fmt::Debug for File {
 impl OpenFile {
     /// Appends the record of a change that the map, locked, has already.
     pub(crate) fn note(&self, record: Prepared<'_>, map: &mut FileMap) {
-        self.node.changed_at(record.time());
+        self.node.modified_at(record.time());
         map.position = record.append(&self.pool.region);
     }
 

@@ -66,6 +66,7 @@ mod error;
 mod extents;
 mod file;
 pub mod fsck;
+mod inode;
 mod journal;
 mod lasting;
 mod lock;
@@ -91,15 +92,17 @@ mod view;
 pub use allocation::Allocation;
 pub use change::Change;
 pub use error::{
-    ChangeError, CopyError, JournalError, NameError, NoSpace, PinError, PoolError, PublishError, SpaceError, ViewError,
+    AttributeError, ChangeError, CopyError, JournalError, NameError, NoSpace, PinError, PoolError, PublishError,
+    SpaceError, ViewError,
 };
 pub use file::{File, FileExtent};
+pub use inode::{Extend, Inode, SetAttributes};
 pub use lasting::live_dir_of;
 pub use long_term::{LongTermPinned, LongTermPinning};
 pub use medium::source::Source;
 pub use medium::superblock::{FORMAT_VERSION, POOL_BYTES_MAX, POOL_BYTES_MIN};
 pub use names::{DirEntry, Publish, Rename};
-pub use node::{FileId, FileKind, Metadata};
+pub use node::{FileId, FileKind, Metadata, Special};
 pub use pinfold_layout::{
     Access, AreaOptions, Label, LongTerm, OperatorDecision, PinInfo, Policy, Quiescent, Recall, Recalled, ReleaseError,
     Until,

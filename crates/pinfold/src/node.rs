@@ -25,6 +25,8 @@ use crate::dirty::Dirty;
 use crate::extents::{ExtentMap, Run};
 use crate::file::OpenFile;
 use crate::lock::{lock, read, write};
+use crate::medium::attributes::{Attributes, More};
+use crate::medium::codec::{Decoded, Garbled};
 use crate::names::Directory;
 use crate::units::BlockSize;
 use crate::view::FileViews;
@@ -55,6 +57,43 @@ pub enum FileKind {
     Directory,
     /// Another path.
     Symlink,
+    /// A name for something of the kernel's: it opens through a mount alone.
+    Special(Special),
+}
+
+/// What is no bytes of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Special {
+    /// A named pipe.
+    Pipe,
+    /// A local socket.
+    Socket,
+    /// A device that moves bytes, by its number as `stat` gives it.
+    CharDevice(u64),
+    /// A device that moves blocks, likewise.
+    BlockDevice(u64),
+}
+
+impl Special {
+    /// As it is written down: what it is, and its number.
+    pub(crate) fn numbers(self) -> [u64; 2] {
+        match self {
+            Self::Pipe => [1, 0],
+            Self::Socket => [2, 0],
+            Self::CharDevice(device) => [3, device],
+            Self::BlockDevice(device) => [4, device],
+        }
+    }
+
+    pub(crate) fn of_numbers(numbers: [u64; 2]) -> Decoded<Self> {
+        match numbers {
+            [1, 0] => Ok(Self::Pipe),
+            [2, 0] => Ok(Self::Socket),
+            [3, device] => Ok(Self::CharDevice(device)),
+            [4, device] => Ok(Self::BlockDevice(device)),
+            _ => Err(Garbled("a special file of an unknown kind")),
+        }
+    }
 }
 
 /// What is known of a file, directory or link.
@@ -71,8 +110,19 @@ pub struct Metadata {
     /// How many names it has. A directory's count as everywhere on Unix: two, and one for each directory in it; none once
     /// it was removed.
     pub links: u32,
-    /// When its bytes, names or target last changed through a call (a device's writes and stores through views are not seen).
+    /// When its bytes, names or target last changed through a call (a device's writes and stores through views are not seen), or
+    /// what that was set to.
     pub modified: SystemTime,
+    /// When anything of it last changed: that, its attributes, or how many names it has.
+    pub changed: SystemTime,
+    /// What the time of its last reading was set to; else as `modified`. Reading does not change it.
+    pub accessed: SystemTime,
+    /// Permissions, and the three bits above them: `0o7777`. As long as nobody has set them: 0644, of directories 0755, of links 0777.
+    pub mode: u32,
+    /// The owner's user id. `None` as long as nobody has set it: whoever owns the pool.
+    pub uid: Option<u32>,
+    /// The owner's group id, likewise.
+    pub gid: Option<u32>,
 }
 
 pub(crate) struct Node {
@@ -82,8 +132,11 @@ pub(crate) struct Node {
     /// `None` when that name is gone, even where another is left.
     pub(crate) name: Mutex<Option<Name>>,
     pub(crate) life: Mutex<Life>,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970: when its bytes, names or target changed, and when anything of it did.
     modified: AtomicU64,
+    changed: AtomicU64,
+    /// What few nodes have. Locked while any of it, or a time, is set by somebody.
+    pub(crate) more: Mutex<Option<Box<More>>>,
     /// Whether the log knows of that.
     touched: AtomicBool,
 }
@@ -92,6 +145,7 @@ pub(crate) enum Kind {
     File(FileBody),
     Directory(Directory),
     Symlink(Box<[u8]>),
+    Special(Special),
 }
 
 /// A name in a directory.
@@ -157,22 +211,32 @@ impl Kind {
             Self::File(_) => FileKind::File,
             Self::Directory(_) => FileKind::Directory,
             Self::Symlink(_) => FileKind::Symlink,
+            Self::Special(special) => FileKind::Special(*special),
         }
     }
 }
 
 impl Node {
     pub(crate) fn new(id: FileId, kind: Kind) -> Arc<Self> {
-        let life = Mutex::new(Life::default());
-        let (modified, touched) = (AtomicU64::new(now()), AtomicBool::new(false));
-        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified, touched })
+        Self::restored(id, kind, Attributes::made(now()))
     }
 
     /// A node that a medium has.
-    pub(crate) fn restored(id: FileId, kind: Kind, modified: u64) -> Arc<Self> {
-        let life = Mutex::new(Life::default());
-        let (modified, touched) = (AtomicU64::new(modified), AtomicBool::new(false));
-        Arc::new(Self { id, kind, name: Mutex::new(None), life, modified, touched })
+    pub(crate) fn restored(id: FileId, kind: Kind, attributes: Attributes) -> Arc<Self> {
+        let Attributes { modified, changed, more } = attributes;
+        let (name, life, touched) = Default::default();
+        let (modified, changed) = (AtomicU64::new(modified), AtomicU64::new(changed));
+        Arc::new(Self { id, kind, name, life, modified, changed, more: Mutex::new(more), touched })
+    }
+
+    /// What it has beside its bytes.
+    pub(crate) fn attributes(&self) -> Attributes {
+        let more = lock(&self.more);
+        Attributes {
+            modified: self.modified_nanos(),
+            changed: self.changed.load(Ordering::Relaxed),
+            more: more.clone(),
+        }
     }
 
     /// When it was changed last, in nanoseconds since 1970.
@@ -189,14 +253,14 @@ impl Node {
     pub(crate) fn file(&self) -> Option<&FileBody> {
         match &self.kind {
             Kind::File(body) => Some(body),
-            Kind::Directory(_) | Kind::Symlink(_) => None,
+            Kind::Directory(_) | Kind::Symlink(_) | Kind::Special(_) => None,
         }
     }
 
     pub(crate) fn directory(&self) -> Option<&Directory> {
         match &self.kind {
             Kind::Directory(directory) => Some(directory),
-            Kind::File(_) | Kind::Symlink(_) => None,
+            Kind::File(_) | Kind::Symlink(_) | Kind::Special(_) => None,
         }
     }
 
@@ -221,16 +285,33 @@ impl Node {
         life.is_over()
     }
 
-    /// It was changed then, as a record says.
+    /// Its bytes, names or target changed then, as a record says: if nothing did later (`medium::attributes`, A1).
+    pub(crate) fn modified_at(&self, time: u64) {
+        // ORDER: relaxed, as in all that follows; times for people.
+        if self.changed.fetch_max(time, Ordering::Relaxed) <= time {
+            self.modified.store(time, Ordering::Relaxed);
+        }
+    }
+
+    /// Something else of it changed then.
     pub(crate) fn changed_at(&self, time: u64) {
-        // ORDER: relaxed; a time for people.
-        self.modified.fetch_max(time, Ordering::Relaxed);
+        self.changed.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Somebody sets its time. The caller has locked `more`, and appends a record of that.
+    pub(crate) fn set_times(&self, modified: Option<u64>, time: u64) {
+        let is_last = self.changed.fetch_max(time, Ordering::Relaxed) <= time;
+        if let Some(modified) = modified.filter(|_| is_last) {
+            self.touched.store(false, Ordering::Relaxed);
+            self.modified.store(modified, Ordering::Relaxed);
+        }
     }
 
     /// It is changed now, by what no record speaks of, or has spoken of before.
     pub(crate) fn touch(&self) {
-        // ORDER: relaxed; a time for people.
-        self.modified.store(now(), Ordering::Relaxed);
+        let now = now();
+        self.modified.store(now, Ordering::Relaxed);
+        self.changed.store(now, Ordering::Relaxed);
         self.is_touched();
     }
 
@@ -249,9 +330,10 @@ impl Node {
             }
             Kind::Directory(directory) => (0, 0, if names == 0 { 0 } else { 2 + directory.directories() }),
             Kind::Symlink(target) => (target.len() as u64, 0, names),
+            Kind::Special(_) => (0, 0, names),
         };
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.modified.load(Ordering::Relaxed));
-        Metadata { id: self.id, kind: self.kind.as_known(), len, allocated: block.offset(blocks), links, modified }
+        let allocated = block.offset(blocks);
+        self.attributes().known(Metadata { len, allocated, links, ..Metadata::of(self.id, self.kind.as_known()) })
     }
 
     /// The path under which it was last linked, from the root. `None` if that is gone.
@@ -263,6 +345,36 @@ impl Node {
             name = lock(&parent.upgrade()?.name).clone();
         }
         (!names.is_empty()).then(|| names.iter().rev().flat_map(|name| [b"/", &name[..]].concat()).collect())
+    }
+}
+
+impl Metadata {
+    /// Of something of which nothing else is known.
+    pub(crate) fn of(id: FileId, kind: FileKind) -> Self {
+        let (modified, changed, accessed) = (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH);
+        let mode = match kind {
+            FileKind::File | FileKind::Special(_) => 0o644,
+            FileKind::Directory => 0o755,
+            FileKind::Symlink => 0o777,
+        };
+        Self { id, kind, len: 0, allocated: 0, links: 0, modified, changed, accessed, mode, uid: None, gid: None }
+    }
+}
+
+impl Attributes {
+    /// Metadata with these.
+    pub(crate) fn known(&self, of: Metadata) -> Metadata {
+        let time = |nanos| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+        let more = self.more.as_ref().map(|more| more.settings()).unwrap_or_default();
+        Metadata {
+            modified: time(self.modified),
+            changed: time(self.changed),
+            accessed: time(more.accessed.unwrap_or(self.modified)),
+            mode: more.mode.unwrap_or(of.mode),
+            uid: more.uid,
+            gid: more.gid,
+            ..of
+        }
     }
 }
 

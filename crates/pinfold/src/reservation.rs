@@ -168,7 +168,7 @@ impl Reserving<'_> {
         {
             let mut map = write(&file.open.body().map);
             map.len = self.len;
-            node.changed_at(record.time());
+            node.modified_at(record.time());
             map.position = record.append(&self.pool.region);
         }
         if !self.sparse {

@@ -13,10 +13,10 @@ use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use crate::error::{NameError, PoolError};
 use crate::file::FileExtent;
+use crate::medium::attributes::More;
 use crate::medium::image::{FileImage, Image, KindImage, NoImage, NodeImage, ROOT};
 use crate::medium::log::replay;
 use crate::medium::record::Record;
@@ -106,7 +106,7 @@ impl Snapshot {
         let used = self.superblock.first_block() + blocks_in_files + of_checkpoint;
         PoolInfo {
             id: self.superblock.pool,
-            format: crate::medium::superblock::FORMAT_VERSION,
+            format: self.superblock.version,
             block_size: block.bytes(),
             len: self.superblock.len,
             reserved: block.offset(self.superblock.first_block()),
@@ -151,7 +151,9 @@ impl Snapshot {
                 };
                 Ok(entries.iter().filter_map(|(name, id)| entry((name, *id))).collect())
             }
-            KindImage::File(_) | KindImage::Symlink(_) => Err(NameError::NotDirectory(path.to_owned())),
+            KindImage::File(_) | KindImage::Symlink(_) | KindImage::Special(_) => {
+                Err(NameError::NotDirectory(path.to_owned()))
+            }
         }
     }
 
@@ -163,8 +165,32 @@ impl Snapshot {
         let path = path.as_ref();
         match &self.node(self.walk(path, false)?, path)?.kind {
             KindImage::Symlink(target) => Ok(PathBuf::from(std::ffi::OsString::from_vec(target.to_vec()))),
-            KindImage::File(_) | KindImage::Directory(_) => Err(NameError::NotLink(path.to_owned())),
+            KindImage::File(_) | KindImage::Directory(_) | KindImage::Special(_) => {
+                Err(NameError::NotLink(path.to_owned()))
+            }
         }
+    }
+
+    /// The names of the extended attributes of what a path leads to, or of the symbolic link at its end.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn extended_names(&self, path: impl AsRef<Path>) -> Result<Vec<Vec<u8>>, NameError> {
+        let more = self.more(path.as_ref())?;
+        Ok(more.into_iter().flat_map(|more| more.extended.keys()).map(|name| name.to_vec()).collect())
+    }
+
+    /// The value of an extended attribute of such a thing, if it has one of that name.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn extended(&self, path: impl AsRef<Path>, name: &[u8]) -> Result<Option<Vec<u8>>, NameError> {
+        let more = self.more(path.as_ref())?;
+        Ok(more.and_then(|more| more.extended.get(name)).map(|value| value.to_vec()))
+    }
+
+    fn more(&self, path: &Path) -> Result<Option<&More>, NameError> {
+        Ok(self.node(self.walk(path, false)?, path)?.attributes.more.as_deref())
     }
 
     /// What a file is made of, in order. Where nothing is listed is a hole.
@@ -230,7 +256,7 @@ impl Snapshot {
     fn files(&self) -> impl Iterator<Item = (u64, &FileImage)> {
         self.image.nodes.iter().filter_map(|(id, node)| match &node.kind {
             KindImage::File(file) => Some((*id, file)),
-            KindImage::Directory(_) | KindImage::Symlink(_) => None,
+            KindImage::Directory(_) | KindImage::Symlink(_) | KindImage::Special(_) => None,
         })
     }
 
@@ -254,6 +280,7 @@ impl Snapshot {
             KindImage::File(file) => Ok(file),
             KindImage::Directory(_) => Err(NameError::IsDirectory(path.to_owned())),
             KindImage::Symlink(_) => Err(NameError::NotFound(path.to_owned())),
+            KindImage::Special(_) => Err(NameError::Special(path.to_owned())),
         }
     }
 
@@ -268,15 +295,10 @@ impl Snapshot {
                 (0, 0, 2 + entries.values().filter(is_directory).count() as u32)
             }
             KindImage::Symlink(target) => (target.len() as u64, 0, names),
+            KindImage::Special(_) => (0, 0, names),
         };
-        Ok(Metadata {
-            id: FileId(id),
-            kind: kind_of(node),
-            len,
-            allocated: self.superblock.block.offset(blocks),
-            links,
-            modified: SystemTime::UNIX_EPOCH + Duration::from_nanos(node.modified),
-        })
+        let allocated = self.superblock.block.offset(blocks);
+        Ok(node.attributes.known(Metadata { len, allocated, links, ..Metadata::of(FileId(id), kind_of(node)) }))
     }
 
     /// What a path leads to.
@@ -344,6 +366,7 @@ fn kind_of(node: &NodeImage) -> FileKind {
         KindImage::File(_) => FileKind::File,
         KindImage::Directory(_) => FileKind::Directory,
         KindImage::Symlink(_) => FileKind::Symlink,
+        KindImage::Special(special) => FileKind::Special(*special),
     }
 }
 

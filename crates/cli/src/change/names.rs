@@ -124,7 +124,9 @@ fn remove_tree(pool: &mut Asked, top: &Path) -> Result<(), Refusal> {
             let path = dir.join(&entry.name);
             match entry.kind {
                 FileKind::Directory => below.push(path),
-                FileKind::File | FileKind::Symlink => gone_is_fine(pool.does(&Request::Unlink { path }))?,
+                FileKind::File | FileKind::Symlink | FileKind::Special(_) => {
+                    gone_is_fine(pool.does(&Request::Unlink { path }))?
+                }
             }
         }
         if below.is_empty() {

@@ -200,6 +200,9 @@ impl Getting<'_> {
         match found.kind {
             FileKind::File => plan.files.push(Job { file: found.id, from: from.to_owned(), to, len: found.len }),
             FileKind::Symlink => plan.links.push((from.to_owned(), to, self.snapshot.read_link(from)?)),
+            FileKind::Special(_) => {
+                plan.refused.push((from.to_owned(), Failed::new("is a pipe, socket or device, which is not copied")));
+            }
             FileKind::Directory => {
                 plan.directories.push((from.to_owned(), to.clone()));
                 // The last one is next.

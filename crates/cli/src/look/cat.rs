@@ -73,6 +73,7 @@ fn file_at(snapshot: &Snapshot, path: &Path) -> Result<FileId, NameError> {
         FileKind::File => Ok(metadata.id),
         FileKind::Directory => Err(NameError::IsDirectory(path.to_owned())),
         FileKind::Symlink => Err(NameError::NotFound(path.to_owned())),
+        FileKind::Special(_) => Err(NameError::Special(path.to_owned())),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pinfold::{FileKind, Metadata, NameError, Snapshot};
+use pinfold::{FileKind, Metadata, NameError, Snapshot, Special};
 use serde_json::{Value, json};
 
 use super::from_root;
@@ -47,11 +47,12 @@ impl Entry {
             FileKind::File => name.to_owned(),
             FileKind::Directory => screen.paint(Style::Directory, name),
             FileKind::Symlink => screen.paint(Style::Link, name),
+            FileKind::Special(_) => name.to_owned(),
         }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let Metadata { id, len, allocated, links, modified, .. } = &self.metadata;
+        let Metadata { id, len, allocated, links, modified, changed, accessed, mode, uid, gid, .. } = &self.metadata;
         let mut value = json!({
             "name": names::json(&self.name),
             "path": names::json(&self.path),
@@ -61,6 +62,11 @@ impl Entry {
             "allocated": allocated,
             "links": links,
             "modified": clock::json(*modified),
+            "changed": clock::json(*changed),
+            "accessed": clock::json(*accessed),
+            "mode": mode,
+            "uid": uid,
+            "gid": gid,
         });
         if let Some(target) = &self.target {
             value["target"] = names::json(target).into();
@@ -75,5 +81,9 @@ pub(crate) fn word(kind: FileKind) -> &'static str {
         FileKind::File => "file",
         FileKind::Directory => "directory",
         FileKind::Symlink => "symlink",
+        FileKind::Special(Special::Pipe) => "pipe",
+        FileKind::Special(Special::Socket) => "socket",
+        FileKind::Special(Special::CharDevice(_)) => "char_device",
+        FileKind::Special(Special::BlockDevice(_)) => "block_device",
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use pinfold::{FileKind, NameError, Snapshot};
+use pinfold::{FileKind, NameError, Snapshot, Special};
 use serde_json::json;
 
 use super::about_name;
@@ -166,6 +166,10 @@ impl Shows<'_> {
                 FileKind::File => "-",
                 FileKind::Directory => "d",
                 FileKind::Symlink => "l",
+                FileKind::Special(Special::Pipe) => "p",
+                FileKind::Special(Special::Socket) => "s",
+                FileKind::Special(Special::CharDevice(_)) => "c",
+                FileKind::Special(Special::BlockDevice(_)) => "b",
             };
             let len = self.asked.human.size(entry.metadata.len);
             let links = entry.metadata.links.to_string();

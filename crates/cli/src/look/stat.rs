@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pinfold::{FileExtent, FileKind, NameError, Snapshot};
+use pinfold::{FileExtent, FileKind, NameError, Snapshot, Special};
 use serde_json::{Value, json};
 
 use super::each;
@@ -82,6 +82,10 @@ impl Known {
             FileKind::File => "regular file",
             FileKind::Directory => "directory",
             FileKind::Symlink => "symbolic link",
+            FileKind::Special(Special::Pipe) => "named pipe",
+            FileKind::Special(Special::Socket) => "socket",
+            FileKind::Special(Special::CharDevice(_)) => "character device",
+            FileKind::Special(Special::BlockDevice(_)) => "block device",
         };
         let mut lines = vec![
             format!("    Path: {}{arrow}", shown(path)),
@@ -100,6 +104,9 @@ impl Known {
             let blocks = with_unit(metadata.allocated);
             lines.push(format!("  Blocks: {blocks} in {}{aside}", size::count(extents.len() as u64, "extent")));
         }
+        let owner = |id: Option<u32>| id.map_or_else(|| "the pool's".to_owned(), |id| id.to_string());
+        let (user, group) = (owner(metadata.uid), owner(metadata.gid));
+        lines.push(format!("  Access: {:04o}, user {user}, group {group}", metadata.mode));
         lines.push(format!("Modified: {}", clock::long(metadata.modified)));
         lines.join("\n")
     }

@@ -115,7 +115,7 @@ impl Drawing<'_> {
     fn entry(&mut self, way: &[Level], entry: &Entry) {
         let kind = match entry.metadata.kind {
             FileKind::Directory => 0,
-            FileKind::File => 1,
+            FileKind::File | FileKind::Special(_) => 1,
             FileKind::Symlink => 2,
         };
         self.counts[kind] += 1;

@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::refusal::Refusal;
 
 /// The version of all this. Owner and client have to have the same one.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Bytes of a request: two paths of the longest kind, each byte as three, fit.
 pub(crate) const REQUEST_MAX: usize = 64 << 10;

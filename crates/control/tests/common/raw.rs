@@ -21,7 +21,7 @@ impl Raw {
     /// Greeted.
     pub fn greeted(live_dir: &Path) -> Self {
         let mut raw = Self::connect(live_dir);
-        raw.say(br#"{"pinfold_control":1}"#).unwrap();
+        raw.say(br#"{"pinfold_control":2}"#).unwrap();
         let greeting = raw.hear().unwrap();
         assert_eq!(greeting["welcome"]["pid"], std::process::id(), "{greeting}");
         raw

@@ -56,7 +56,7 @@ fn files(pool: &Pool) -> Result<HashMap<FileId, (Arc<str>, File)>, NameError> {
                         files.entry(entry.id).or_insert_with(|| (path.to_string_lossy().into(), file));
                     }
                 }
-                FileKind::Symlink => {}
+                FileKind::Symlink | FileKind::Special(_) => {}
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::MutexGuard;
 
-use pinfold_layout::{Extent, Idle, Policy};
+use pinfold_layout::{Effect, Extent, Idle, Policy};
 
 use super::{Change, Operation};
 use crate::allocator::Fresh;
@@ -80,7 +80,16 @@ impl Change<'_> {
             Operation::Exchange { range, other, at } => self.exchange(idle, range, other, *at)?,
         }
         self.file.open.pool.allocator.reap();
-        Ok(())
+        self.make_a_move_durable()
+    }
+
+    /// Makes the record of what moved blocks durable before anybody is told (L3).
+    fn make_a_move_durable(&self) -> Result<(), ChangeError> {
+        let pool = &self.file.open.pool;
+        match self.operation.effect() {
+            Effect::Moves if pool.journal.flushes() => Ok(pool.flush_log()?),
+            Effect::Moves | Effect::Frees => Ok(()),
+        }
     }
 
     /// Makes the change while its ranges are closed, on the map and on record.
@@ -118,7 +127,7 @@ impl Change<'_> {
             }
         };
         check(&map)?;
-        open.node.changed_at(record.time());
+        open.node.modified_at(record.time());
         // Locked until the record is appended, so that the order of records is that of changes.
         map.position = record.commit(&open.pool.region, idle, || change(&mut map));
         Ok(())
@@ -379,7 +388,7 @@ fn commit_both(
             break (record, first, second);
         }
     };
-    [one, two].iter().for_each(|open| open.node.changed_at(record.time()));
+    [one, two].iter().for_each(|open| open.node.modified_at(record.time()));
     let position = record.commit(&one.pool.region, idle, || {
         if swapped {
             change(&mut second, &mut first)

@@ -12,6 +12,9 @@
 //! Stays true  L1: a change that fails, or is given up, leaves bytes and layout as they were (G6): what can fail is done
 //!                 before the commit, while the ranges are closed.
 //!             L2: a block that is kept in part while a device may write it is replaced, and the old one parked.
+//!             L3: a block that came from elsewhere in a file, or from another one, is not written in its new place by anybody who
+//!                 knows of the move before the move is durable: after a crash it lies where it was, and what was synced there
+//!                 would be gone (G9).
 //! Lock order  see [`node`](crate::node). While a range is closed, nothing is waited for.
 
 mod apply;

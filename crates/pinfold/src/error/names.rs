@@ -32,6 +32,9 @@ pub enum NameError {
     /// Only a symbolic link can be read as one.
     #[error("{}: is not a symbolic link", .0.display())]
     NotLink(PathBuf),
+    /// A pipe, socket or device is no bytes of the pool.
+    #[error("{}: is a pipe, socket or device, which opens through a mount alone", .0.display())]
+    Special(PathBuf),
     /// A directory with entries stays.
     #[error("{}: the directory is not empty", .0.display())]
     NotEmpty(PathBuf),
@@ -97,6 +100,7 @@ impl NameError {
             Self::Loop(_) => Errno::LOOP,
             Self::Fixed(_) => Errno::BUSY,
             Self::LinkToDirectory(_) => Errno::PERM,
+            Self::Special(_) => Errno::NXIO,
             Self::Publish { source, .. } => return source.errno(),
             Self::Journal(error) => return error.errno(),
         };

@@ -58,7 +58,7 @@ pub enum PoolError {
     NotAPool,
     /// It was written by another version.
     #[error(
-        "the pool has format {found}, and this program knows format {}: use the program that wrote it",
+        "the pool has format {found}, and this program knows formats up to {}: use the program that wrote it",
         crate::medium::superblock::FORMAT_VERSION
     )]
     Version {

@@ -112,7 +112,7 @@ fn check_pins(area: &AreaLook, state: &State, findings: &mut Findings) {
     for pin in area.pins.iter().filter(|pin| pin.pin.device) {
         let file = state.nodes.get(&pin.pin.object).and_then(|node| match &node.body {
             Body::File(file) => Some(file),
-            Body::Directory(_) | Body::Symlink(_) => None,
+            Body::Directory(_) | Body::Symlink(_) | Body::Special(_) => None,
         });
         for range in &pin.in_object {
             let there: u64 =

@@ -11,12 +11,14 @@ use super::state::{Body, State};
 use super::superblocks::{Superblocks, why_not};
 use super::words::kind_name;
 use crate::extents::{ExtentMap, State as BlockState};
+use crate::medium::attributes::{Attributes, Settings};
 use crate::medium::checkpoint::Item;
 use crate::medium::codec::{Decoded, Reader};
 use crate::medium::log::places;
 use crate::medium::record::{Entry, Made, Record};
 use crate::medium::source::Source;
 use crate::medium::superblock::{LOG_START, SUPERBLOCK_BYTES, SUPERBLOCKS, Superblock};
+use crate::node::{FileKind, Special};
 
 /// What lies on a medium. Beside an owner that works, its parts may be of different moments.
 pub struct Dump<'s, S: ?Sized> {
@@ -258,6 +260,7 @@ fn entry_part(entry: Entry<'_>) -> Part {
                 Made::File => part.text("kind", b"file"),
                 Made::Directory => part.text("kind", b"directory"),
                 Made::Symlink(target) => part.text("kind", b"symlink").text("target", target),
+                Made::Special(special) => special_part(part, special),
             }
         }
         Entry::End { node } => Part::new("end").number("node", node),
@@ -277,18 +280,28 @@ fn entry_part(entry: Entry<'_>) -> Part {
             Part::new("shift").number("node", node).number("from", from).with("by", Value::Signed(by))
         }
         Entry::Touch { node } => Part::new("touch").number("node", node),
+        Entry::Set { node, settings } => settings_part(Part::new("set").number("node", node), &settings),
+        Entry::Extend { node, name, value } => {
+            let part = Part::new(if value.is_some() { "extend" } else { "unextend" }).number("node", node);
+            value.into_iter().fold(part.text("name", name), |part, value| part.text("value", value))
+        }
     }
 }
 
 fn item_part(item: Item<'_>) -> Decoded<Part> {
     Ok(match item {
-        Item::File { node, modified, len, position, extents } => {
-            let part = Part::new("file").number("node", node).number("modified", modified).number("len", len);
+        Item::File { node, attributes, len, position, extents } => {
+            let part = attributes_part(Part::new("file").number("node", node), &attributes).number("len", len);
             Part { parts: extent_parts(&extents), ..part.number("position", position) }
         }
-        Item::Directory { node, modified } => Part::new("directory").number("node", node).number("modified", modified),
-        Item::Symlink { node, modified, target } => {
-            Part::new("symlink").number("node", node).number("modified", modified).text("target", target)
+        Item::Directory { node, attributes } => {
+            attributes_part(Part::new("directory").number("node", node), &attributes)
+        }
+        Item::Symlink { node, attributes, target } => {
+            attributes_part(Part::new("symlink").number("node", node), &attributes).text("target", target)
+        }
+        Item::Special { node, attributes, special } => {
+            special_part(attributes_part(Part::new("special").number("node", node), &attributes), special)
         }
         Item::Names { dir, names } => {
             let name = |read: Decoded<(&[u8], u64)>| {
@@ -298,6 +311,38 @@ fn item_part(item: Item<'_>) -> Decoded<Part> {
             Part { parts, ..Part::new("names").number("dir", dir) }
         }
     })
+}
+
+/// The times of a node, and what else it has.
+fn attributes_part(part: Part, attributes: &Attributes) -> Part {
+    let part = part.number("modified", attributes.modified);
+    let part = match attributes.changed == attributes.modified {
+        true => part,
+        false => part.number("changed", attributes.changed),
+    };
+    let Some(more) = &attributes.more else { return part };
+    more.extended.iter().fold(settings_part(part, &more.settings()), |mut part, (name, value)| {
+        part.parts.push(Part::new("extended").text("name", name).text("value", value));
+        part
+    })
+}
+
+fn settings_part(part: Part, settings: &Settings) -> Part {
+    let Settings { modified, accessed, mode, uid, gid } = *settings;
+    let [mode, uid, gid] = [mode, uid, gid].map(|number| number.map(u64::from));
+    let fields = [("modified", modified), ("accessed", accessed), ("mode", mode), ("uid", uid), ("gid", gid)];
+    fields.into_iter().fold(part, |part, (name, number)| match number {
+        Some(number) => part.number(name, number),
+        None => part,
+    })
+}
+
+fn special_part(part: Part, special: Special) -> Part {
+    let part = part.text("kind", kind_name(FileKind::Special(special)).as_bytes());
+    match special {
+        Special::Pipe | Special::Socket => part,
+        Special::CharDevice(device) | Special::BlockDevice(device) => part.number("device", device),
+    }
 }
 
 fn extent_parts(extents: &ExtentMap) -> Vec<Part> {
@@ -311,10 +356,11 @@ fn extent_parts(extents: &ExtentMap) -> Vec<Part> {
 fn node_part(state: &State, id: u64) -> Part {
     let part = Part::new("node").number("node", id);
     let Some(node) = state.nodes.get(&id) else { return part.wrong("it is not there") };
-    let part = part.text("kind", kind_name(node.kind()).as_bytes()).number("modified", node.modified);
+    let part = attributes_part(part.text("kind", kind_name(node.kind()).as_bytes()), &node.attributes);
     let mut part = match &node.body {
         Body::File(file) => Part { parts: extent_parts(&file.extents), ..part.number("len", file.len) },
         Body::Symlink(target) => part.text("target", target),
+        Body::Special(special) => special_part(part, *special),
         Body::Directory(names) => {
             let name = |name: &[u8], node| Part::new("name").text("name", name).number("node", node);
             Part { parts: names.iter().map(|(text, node)| name(text, *node)).collect(), ..part }

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::report::Findings;
 use crate::extents::{ExtentMap, Run, State as BlockState};
+use crate::medium::attributes::Attributes;
 use crate::medium::checkpoint::Item;
 use crate::medium::codec::Reader;
 use crate::medium::image::ROOT;
 use crate::medium::record::{Entry, Made, Record};
 use crate::medium::superblock::Superblock;
-use crate::node::FileKind;
+use crate::node::{FileKind, Special};
 
 /// All nodes and names.
 #[derive(Default, Clone)]
@@ -34,8 +35,7 @@ pub(super) struct State {
 
 #[derive(Clone)]
 pub(super) struct Node {
-    /// Nanoseconds since 1970.
-    pub(super) modified: u64,
+    pub(super) attributes: Attributes,
     pub(super) body: Body,
 }
 
@@ -44,6 +44,7 @@ pub(super) enum Body {
     File(File),
     Directory(BTreeMap<Box<[u8]>, u64>),
     Symlink(Box<[u8]>),
+    Special(Special),
 }
 
 #[derive(Clone, Default)]
@@ -56,7 +57,7 @@ pub(super) struct File {
 
 impl Node {
     pub(super) fn directory() -> Self {
-        Self { modified: 0, body: Body::Directory(BTreeMap::new()) }
+        Self { attributes: Attributes::default(), body: Body::Directory(BTreeMap::new()) }
     }
 
     pub(super) fn kind(&self) -> FileKind {
@@ -64,6 +65,7 @@ impl Node {
             Body::File(_) => FileKind::File,
             Body::Directory(_) => FileKind::Directory,
             Body::Symlink(_) => FileKind::Symlink,
+            Body::Special(special) => FileKind::Special(special),
         }
     }
 
@@ -71,7 +73,7 @@ impl Node {
     pub(super) fn blocks(&self) -> u64 {
         match &self.body {
             Body::File(file) => file.extents.blocks(),
-            Body::Directory(_) | Body::Symlink(_) => 0,
+            Body::Directory(_) | Body::Symlink(_) | Body::Special(_) => 0,
         }
     }
 }
@@ -81,28 +83,28 @@ impl State {
     pub(super) fn names(&self, dir: u64) -> Option<&BTreeMap<Box<[u8]>, u64>> {
         match &self.nodes.get(&dir)?.body {
             Body::Directory(names) => Some(names),
-            Body::File(_) | Body::Symlink(_) => None,
+            Body::File(_) | Body::Symlink(_) | Body::Special(_) => None,
         }
     }
 
     pub(super) fn names_mut(&mut self, dir: u64) -> Option<&mut BTreeMap<Box<[u8]>, u64>> {
         match &mut self.nodes.get_mut(&dir)?.body {
             Body::Directory(names) => Some(names),
-            Body::File(_) | Body::Symlink(_) => None,
+            Body::File(_) | Body::Symlink(_) | Body::Special(_) => None,
         }
     }
 
     pub(super) fn file_mut(&mut self, node: u64) -> Option<&mut File> {
         match &mut self.nodes.get_mut(&node)?.body {
             Body::File(file) => Some(file),
-            Body::Directory(_) | Body::Symlink(_) => None,
+            Body::Directory(_) | Body::Symlink(_) | Body::Special(_) => None,
         }
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = (u64, &File)> {
         self.nodes.iter().filter_map(|(id, node)| match &node.body {
             Body::File(file) => Some((*id, file)),
-            Body::Directory(_) | Body::Symlink(_) => None,
+            Body::Directory(_) | Body::Symlink(_) | Body::Special(_) => None,
         })
     }
 
@@ -143,12 +145,13 @@ impl State {
         superblock: &Superblock,
         findings: &mut Findings,
     ) -> Result<(), crate::medium::codec::Garbled> {
-        let (node, modified, body) = match item {
-            Item::File { node, modified, len, position, extents } => {
-                (node, modified, Body::File(File { len, extents, position }))
+        let (node, attributes, body) = match item {
+            Item::File { node, attributes, len, position, extents } => {
+                (node, attributes, Body::File(File { len, extents, position }))
             }
-            Item::Directory { node, modified } => (node, modified, Body::Directory(BTreeMap::new())),
-            Item::Symlink { node, modified, target } => (node, modified, Body::Symlink(target.into())),
+            Item::Directory { node, attributes } => (node, attributes, Body::Directory(BTreeMap::new())),
+            Item::Symlink { node, attributes, target } => (node, attributes, Body::Symlink(target.into())),
+            Item::Special { node, attributes, special } => (node, attributes, Body::Special(special)),
             Item::Names { dir, names } => {
                 for name in names {
                     let (name, node) = name?;
@@ -161,7 +164,7 @@ impl State {
             findings.add(Finding::IdPastLast { node, last: superblock.last_node });
         }
         self.last_node = self.last_node.max(node);
-        if self.nodes.insert(node, Node { modified, body }).is_some() {
+        if self.nodes.insert(node, Node { attributes, body }).is_some() {
             findings.add(Finding::NodeTwice { node });
         }
         Ok(())
@@ -203,11 +206,11 @@ impl State {
                 self.nodes.remove(&node);
                 self.absent.remove(&node);
             }
-            // Of a node that ended, a sync that had it in hand may come to speak of it afterwards.
-            Entry::Touch { node } | Entry::Mark { node, .. } if !self.nodes.contains_key(&node) => {}
-            Entry::Touch { node } => {
-                if let Some(touched) = self.nodes.get_mut(&node) {
-                    touched.modified = record.time;
+            // Of a node that ended, who had it in hand may come to speak of it afterwards.
+            Entry::Mark { node, .. } if !self.nodes.contains_key(&node) => {}
+            Entry::Touch { node } | Entry::Set { node, .. } | Entry::Extend { node, .. } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    change_attributes(&mut node.attributes, entry, record.time);
                 }
             }
             Entry::Name { dir, .. } | Entry::Unname { dir, .. } => {
@@ -237,15 +240,16 @@ impl State {
         }
     }
 
-    fn make(&mut self, node: u64, made: Made<'_>, modified: u64) {
+    fn make(&mut self, node: u64, made: Made<'_>, time: u64) {
         self.last_node = self.last_node.max(node);
         let body = match made {
             Made::File => Body::File(File::default()),
             Made::Directory => Body::Directory(BTreeMap::new()),
             Made::Symlink(target) => Body::Symlink(target.into()),
+            Made::Special(special) => Body::Special(special),
         };
         // The checkpoint may have seen it after it was made.
-        self.nodes.entry(node).or_insert(Node { modified, body });
+        self.nodes.entry(node).or_insert(Node { attributes: Attributes::made(time), body });
     }
 
     fn note_absent(&mut self, node: u64, position: u64) {
@@ -258,11 +262,16 @@ impl State {
             return Ok(());
         };
         let Body::Directory(names) = &mut node.body else { return Err("it is no directory") };
-        node.modified = node.modified.max(record.time);
-        match entry {
-            Entry::Name { name, node, .. } => drop(names.insert(name.into(), node)),
-            Entry::Unname { name, .. } => drop(names.remove(name)),
-            _ => {}
+        node.attributes.modified_at(record.time);
+        let (former, now) = match entry {
+            Entry::Name { name, node, .. } => (names.insert(name.into(), node), Some(node)),
+            Entry::Unname { name, .. } => (names.remove(name), None),
+            _ => (None, None),
+        };
+        for changed in former.into_iter().chain(now) {
+            if let Some(node) = self.nodes.get_mut(&changed) {
+                node.attributes.changed_at(record.time);
+            }
         }
         Ok(())
     }
@@ -277,9 +286,18 @@ impl State {
             return Ok(());
         }
         if !matches!(entry, Entry::Mark { .. }) {
-            node.modified = node.modified.max(record.time);
+            node.attributes.modified_at(record.time);
         }
         file.apply(entry)
+    }
+}
+
+fn change_attributes(attributes: &mut Attributes, entry: Entry<'_>, time: u64) {
+    match entry {
+        Entry::Touch { .. } => attributes.modified_at(time),
+        Entry::Set { settings, .. } => attributes.set(&settings, time),
+        Entry::Extend { name, value, .. } => attributes.set_extended(name, value, time),
+        _ => {}
     }
 }
 

@@ -174,7 +174,7 @@ pub(super) fn check_nodes(state: &State, findings: &mut Findings) {
             Body::Symlink(target) if !is_target(target) => {
                 findings.add(Finding::BadTarget { node: *id, target: target.to_vec() });
             }
-            Body::File(_) | Body::Directory(_) | Body::Symlink(_) => {}
+            Body::File(_) | Body::Directory(_) | Body::Symlink(_) | Body::Special(_) => {}
         }
     }
 }

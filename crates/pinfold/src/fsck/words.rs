@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::finding::{Finding, Remedy};
-use crate::node::FileKind;
+use crate::node::{FileKind, Special};
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +26,10 @@ pub(super) fn kind_name(kind: FileKind) -> &'static str {
         FileKind::File => "file",
         FileKind::Directory => "directory",
         FileKind::Symlink => "symbolic link",
+        FileKind::Special(Special::Pipe) => "named pipe",
+        FileKind::Special(Special::Socket) => "socket",
+        FileKind::Special(Special::CharDevice(_)) => "character device",
+        FileKind::Special(Special::BlockDevice(_)) => "block device",
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::by_id::{ById, ByIdHasher};
 use crate::core::Nodes;
 use crate::lock::read;
-use crate::medium::checkpoint::{write_directory, write_file, write_names, write_symlink};
+use crate::medium::checkpoint::{write_directory, write_file, write_names, write_special, write_symlink};
 use crate::medium::codec::Writer;
 use crate::names::Directory;
 use crate::node::{Kind, Node};
@@ -76,14 +76,15 @@ fn copy_cold<'c>(writer: &mut Writer, nodes: &'c Nodes) -> Copied<'c> {
 }
 
 fn write_node(writer: &mut Writer, node: &Node) {
-    let (id, modified) = (node.id.number(), node.modified_nanos());
+    let (id, attributes) = (node.id.number(), node.attributes());
     match &node.kind {
         Kind::File(body) => {
             let map = read(&body.map);
-            write_file(writer, id, modified, map.len, map.position, &map.extents);
+            write_file(writer, id, &attributes, map.len, map.position, &map.extents);
         }
-        Kind::Directory(_) => write_directory(writer, id, modified),
-        Kind::Symlink(target) => write_symlink(writer, id, modified, target),
+        Kind::Directory(_) => write_directory(writer, id, &attributes),
+        Kind::Symlink(target) => write_symlink(writer, id, &attributes, target),
+        Kind::Special(special) => write_special(writer, id, &attributes, *special),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{JournalError, SpaceError};
 use crate::extents::Run;
 use crate::lock::lock;
 use crate::medium::checkpoint::{CHUNK_HEADER, chunk_header};
-use crate::medium::superblock::{CheckpointPlace, Superblock};
+use crate::medium::superblock::{CheckpointPlace, FORMAT_VERSION, Superblock};
 use crate::space::Goal;
 
 impl Journal {
@@ -132,6 +132,7 @@ impl Live {
     fn write_superblock(&self, core: &Core, medium: &mut OnMedium, mut next: Superblock) -> Result<(), JournalError> {
         self.check()?;
         next.generation = medium.superblock.generation + 1;
+        next.version = FORMAT_VERSION;
         let bytes = next.to_bytes();
         for place in next.places() {
             self.write(&core.region, place, &bytes)?;

@@ -69,8 +69,11 @@ impl Built {
         let build = |directory: &mut SkimmedDirectory| {
             let names = std::mem::take(&mut directory.names);
             let names = ColdNames { nodes: Arc::clone(&table), names, directories: Vec::new() };
-            let node =
-                Node::restored(FileId(directory.node), Kind::Directory(Directory::cold(names)), directory.modified);
+            let node = Node::restored(
+                FileId(directory.node),
+                Kind::Directory(Directory::cold(names)),
+                std::mem::take(&mut directory.attributes),
+            );
             node.add_first_link();
             table.add(&node);
             node
@@ -133,7 +136,7 @@ fn parked(image: &Image, used: &[Range<u64>], blocks: u64, busy: &BusyExtents) -
     for extent in busy.inherited() {
         let file = image.nodes.get(&extent.object).and_then(|node| match &node.kind {
             KindImage::File(file) => Some(file),
-            KindImage::Directory(_) | KindImage::Symlink(_) => None,
+            KindImage::Directory(_) | KindImage::Symlink(_) | KindImage::Special(_) => None,
         });
         for part in file.into_iter().flat_map(|file| still_in(file, &extent)) {
             busy.forget(&part);
@@ -168,16 +171,17 @@ type Names = Vec<(u64, Vec<(Arc<[u8]>, u64)>)>;
 fn build_nodes(images: ById<NodeImage>) -> (ById<Arc<Node>>, Names) {
     let mut nodes = HashMap::with_capacity_and_hasher(images.len(), Default::default());
     let mut names = Names::new();
-    for (id, NodeImage { modified, kind }) in images {
+    for (id, NodeImage { attributes, kind }) in images {
         let kind = match kind {
             KindImage::Directory(entries) => {
                 names.push((id, entries.into_iter().collect()));
                 Kind::Directory(Directory::default())
             }
             KindImage::Symlink(target) => Kind::Symlink(target),
+            KindImage::Special(special) => Kind::Special(special),
             KindImage::File(file) => Kind::File(body(file)),
         };
-        nodes.insert(id, Node::restored(FileId(id), kind, modified));
+        nodes.insert(id, Node::restored(FileId(id), kind, attributes));
     }
     (nodes, names)
 }

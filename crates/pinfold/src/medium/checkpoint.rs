@@ -14,10 +14,12 @@ use std::io;
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::attributes::Attributes;
 use super::codec::{Decoded, Garbled, Reader, Writer};
 use super::source::Source;
 use super::superblock::{CheckpointPlace, Superblock};
 use crate::extents::{ExtentMap, Run, State};
+use crate::node::Special;
 
 /// How a chunk begins.
 #[repr(C)]
@@ -50,19 +52,24 @@ pub(crate) const CHUNK_HEADER: u64 = size_of::<RawChunk>() as u64;
 pub(crate) enum Item<'a, E = ExtentMap> {
     File {
         node: u64,
-        modified: u64,
+        attributes: Attributes,
         len: u64,
         position: u64,
         extents: E,
     },
     Directory {
         node: u64,
-        modified: u64,
+        attributes: Attributes,
     },
     Symlink {
         node: u64,
-        modified: u64,
+        attributes: Attributes,
         target: &'a [u8],
+    },
+    Special {
+        node: u64,
+        attributes: Attributes,
+        special: Special,
     },
     /// Names in a directory follow, in order.
     Names {
@@ -82,12 +89,31 @@ const FILE: u8 = 1;
 const DIRECTORY: u8 = 2;
 const SYMLINK: u8 = 3;
 const NAMES: u8 = 4;
+const SPECIAL: u8 = 5;
+/// Added to the tag of a node that has more than one time.
+const WITH_ATTRIBUTES: u8 = 16;
+
+/// How an item of a node begins.
+fn write_node(to: &mut Writer, tag: u8, node: u64, attributes: &Attributes) {
+    let plain = attributes.is_plain();
+    to.byte(if plain { tag } else { tag + WITH_ATTRIBUTES });
+    [node, attributes.modified].iter().for_each(|number| to.number(*number));
+    if !plain {
+        attributes.write(to);
+    }
+}
 
 /// Writes items. What a file's blocks hold that is not durable yet counts as set aside (see [`State::Filled`]).
-pub(crate) fn write_file(to: &mut Writer, node: u64, modified: u64, len: u64, position: u64, extents: &ExtentMap) {
-    to.byte(FILE);
-    [node, modified, len, position].iter().for_each(|number| to.number(*number));
-    to.number(extents.count() as u64);
+pub(crate) fn write_file(
+    to: &mut Writer,
+    node: u64,
+    attributes: &Attributes,
+    len: u64,
+    position: u64,
+    extents: &ExtentMap,
+) {
+    write_node(to, FILE, node, attributes);
+    [len, position, extents.count() as u64].iter().for_each(|number| to.number(*number));
     let mut last = 0;
     for (at, run) in extents.runs() {
         to.number(at - last);
@@ -97,15 +123,18 @@ pub(crate) fn write_file(to: &mut Writer, node: u64, modified: u64, len: u64, po
     }
 }
 
-pub(crate) fn write_directory(to: &mut Writer, node: u64, modified: u64) {
-    to.byte(DIRECTORY);
-    [node, modified].iter().for_each(|number| to.number(*number));
+pub(crate) fn write_directory(to: &mut Writer, node: u64, attributes: &Attributes) {
+    write_node(to, DIRECTORY, node, attributes);
 }
 
-pub(crate) fn write_symlink(to: &mut Writer, node: u64, modified: u64, target: &[u8]) {
-    to.byte(SYMLINK);
-    [node, modified].iter().for_each(|number| to.number(*number));
+pub(crate) fn write_symlink(to: &mut Writer, node: u64, attributes: &Attributes, target: &[u8]) {
+    write_node(to, SYMLINK, node, attributes);
     to.text(target);
+}
+
+pub(crate) fn write_special(to: &mut Writer, node: u64, attributes: &Attributes, special: Special) {
+    write_node(to, SPECIAL, node, attributes);
+    special.numbers().iter().for_each(|number| to.number(*number));
 }
 
 /// Some names of a directory, at most as many as `names` has, in order.
@@ -138,20 +167,33 @@ impl<'a, E> Item<'a, E> {
         from: &mut Reader<'a>,
         extents: impl FnOnce(&mut Reader<'a>) -> Decoded<E>,
     ) -> Decoded<Self> {
-        match from.byte()? {
+        let tag = from.byte()?;
+        if tag == NAMES {
+            // Each name has three bytes: its length, a letter, and its node.
+            let (dir, count) = (from.number()?, from.count(3)?);
+            let bytes = from.text()?;
+            return Ok(Self::Names { dir, names: Names { count, bytes } });
+        }
+        let (kind, with_attributes) = (tag & !WITH_ATTRIBUTES, tag & WITH_ATTRIBUTES != 0);
+        if !matches!(kind, FILE | DIRECTORY | SYMLINK | SPECIAL) {
+            return Err(Garbled("a checkpoint has an item of an unknown kind"));
+        }
+        let (node, modified) = (from.number()?, from.number()?);
+        let attributes = match with_attributes {
+            true => Attributes::read(from, modified)?,
+            false => Attributes::made(modified),
+        };
+        match kind {
             FILE => {
-                let (node, modified, len, position) = (from.number()?, from.number()?, from.number()?, from.number()?);
-                Ok(Self::File { node, modified, len, position, extents: extents(from)? })
+                let (len, position) = (from.number()?, from.number()?);
+                Ok(Self::File { node, attributes, len, position, extents: extents(from)? })
             }
-            DIRECTORY => Ok(Self::Directory { node: from.number()?, modified: from.number()? }),
-            SYMLINK => Ok(Self::Symlink { node: from.number()?, modified: from.number()?, target: from.text()? }),
-            NAMES => {
-                // Each name has three bytes: its length, a letter, and its node.
-                let (dir, count) = (from.number()?, from.count(3)?);
-                let bytes = from.text()?;
-                Ok(Self::Names { dir, names: Names { count, bytes } })
+            DIRECTORY => Ok(Self::Directory { node, attributes }),
+            SYMLINK => Ok(Self::Symlink { node, attributes, target: from.text()? }),
+            _ => {
+                let special = Special::of_numbers([from.number()?, from.number()?])?;
+                Ok(Self::Special { node, attributes, special })
             }
-            _ => Err(Garbled("a checkpoint has an item of an unknown kind")),
         }
     }
 }

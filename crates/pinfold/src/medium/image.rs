@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
+use super::attributes::Attributes;
 use super::checkpoint::{Item, Names, Stream, Unreadable};
 use super::codec::{Garbled, Reader};
 use super::log::{places, reached_behind, replay};
@@ -24,6 +25,7 @@ use super::superblock::{NUMBERS_END, NoSuperblock, Superblock};
 use crate::by_id::ById;
 use crate::extents::{ExtentMap, Run, State};
 use crate::names::{is_name, is_target};
+use crate::node::Special;
 use crate::units::FILE_BYTES_MAX;
 
 /// The id of the root directory.
@@ -50,8 +52,7 @@ pub(crate) struct Image {
 /// One node.
 #[derive(Debug)]
 pub(crate) struct NodeImage {
-    /// Nanoseconds since 1970.
-    pub(crate) modified: u64,
+    pub(crate) attributes: Attributes,
     pub(crate) kind: KindImage,
 }
 
@@ -61,6 +62,7 @@ pub(crate) enum KindImage {
     File(FileImage),
     Directory(Entries),
     Symlink(Box<[u8]>),
+    Special(Special),
 }
 
 /// Names in a directory, each with its node.
@@ -133,7 +135,7 @@ impl Image {
         }
         image.chunks = stream.chunks;
         if superblock.checkpoint.blocks == 0 {
-            image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(0));
+            image.nodes.entry(ROOT).or_insert_with(|| NodeImage::directory(Attributes::default()));
         }
         image.replay(source, superblock)?;
         if let Some(node) = image.absent.iter().next() {
@@ -165,13 +167,16 @@ impl Image {
         let mut reader = Reader::new(items);
         while !reader.is_empty() {
             let (node, image) = match Item::read(&mut reader)? {
-                Item::File { node, modified, len, position, extents } => {
+                Item::File { node, attributes, len, position, extents } => {
                     let kind = KindImage::File(FileImage { len, extents, position, changed_at: position });
-                    (node, NodeImage { modified, kind })
+                    (node, NodeImage { attributes, kind })
                 }
-                Item::Directory { node, modified } => (node, NodeImage::directory(modified)),
-                Item::Symlink { node, modified, target } => {
-                    (node, NodeImage { modified, kind: KindImage::Symlink(target.into()) })
+                Item::Directory { node, attributes } => (node, NodeImage::directory(attributes)),
+                Item::Symlink { node, attributes, target } => {
+                    (node, NodeImage { attributes, kind: KindImage::Symlink(target.into()) })
+                }
+                Item::Special { node, attributes, special } => {
+                    (node, NodeImage { attributes, kind: KindImage::Special(special) })
                 }
                 Item::Names { dir, names } => {
                     self.add_names(dir, names)?;
@@ -219,21 +224,24 @@ impl Image {
             }
             Entry::Name { dir, name, node } => {
                 if let Some(entries) = self.directory(dir, record.time)? {
-                    entries.insert(name.into(), node);
+                    let former = entries.insert(name.into(), node);
+                    former.into_iter().chain([node]).for_each(|node| self.note_change(node, record.time));
                 }
             }
             Entry::Unname { dir, name } => {
                 if let Some(entries) = self.directory(dir, record.time)? {
-                    entries.remove(name);
+                    let former = entries.remove(name);
+                    former.into_iter().for_each(|node| self.note_change(node, record.time));
                 }
             }
-            // Of a node that ended, a sync that had it in hand may come to speak of it afterwards.
-            Entry::Touch { node } | Entry::Mark { node, .. } if !self.nodes.contains_key(&node) => {}
-            Entry::Touch { node } => {
-                if let Some(touched) = self.nodes.get_mut(&node) {
-                    touched.modified = record.time;
-                }
+            Entry::Touch { node } => self.with_attributes(node, |attributes| attributes.modified_at(record.time)),
+            Entry::Set { node, settings } => {
+                self.with_attributes(node, |attributes| attributes.set(&settings, record.time));
             }
+            Entry::Extend { node, name, value } => {
+                self.with_attributes(node, |attributes| attributes.set_extended(name, value, record.time));
+            }
+            Entry::Mark { node, .. } if !self.nodes.contains_key(&node) => {}
             Entry::Length { node, .. }
             | Entry::Put { node, .. }
             | Entry::Take { node, .. }
@@ -243,15 +251,28 @@ impl Image {
         Ok(())
     }
 
-    fn make(&mut self, node: u64, made: Made<'_>, modified: u64) {
+    /// Of a node that ended, who had it in hand may come to speak of it afterwards.
+    fn with_attributes(&mut self, node: u64, change: impl FnOnce(&mut Attributes)) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            change(&mut node.attributes);
+        }
+    }
+
+    /// A node has a name more, or less.
+    fn note_change(&mut self, node: u64, time: u64) {
+        self.with_attributes(node, |attributes| attributes.changed_at(time));
+    }
+
+    fn make(&mut self, node: u64, made: Made<'_>, time: u64) {
         self.last_node = self.last_node.max(node);
         let kind = || match made {
             Made::File => KindImage::File(FileImage::default()),
             Made::Directory => KindImage::Directory(Entries::new()),
             Made::Symlink(target) => KindImage::Symlink(target.into()),
+            Made::Special(special) => KindImage::Special(special),
         };
         // The checkpoint may have seen it after it was made.
-        self.nodes.entry(node).or_insert_with(|| NodeImage { modified, kind: kind() });
+        self.nodes.entry(node).or_insert_with(|| NodeImage { attributes: Attributes::made(time), kind: kind() });
     }
 
     fn note_absent(&mut self, node: u64) {
@@ -264,10 +285,10 @@ impl Image {
             self.note_absent(dir);
         }
         let Some(node) = self.nodes.get_mut(&dir) else { return Ok(None) };
-        node.modified = node.modified.max(time);
+        node.attributes.modified_at(time);
         match &mut node.kind {
             KindImage::Directory(entries) => Ok(Some(entries)),
-            KindImage::File(_) | KindImage::Symlink(_) => {
+            KindImage::File(_) | KindImage::Symlink(_) | KindImage::Special(_) => {
                 damaged(format!("the log has names in node {dir}, which is no directory"))
             }
         }
@@ -286,7 +307,7 @@ impl Image {
         }
         // A mark comes with a sync, long after what it speaks of.
         if !matches!(entry, Entry::Mark { .. }) {
-            node.modified = node.modified.max(record.time);
+            node.attributes.modified_at(record.time);
         }
         file.apply(entry).or_else(|why| damaged(format!("the log speaks of node {id}: {why}")))?;
         file.changed_at = record.end;
@@ -310,7 +331,7 @@ impl Image {
                 KindImage::Symlink(target) if !is_target(target) => {
                     return damaged(format!("node {id} is a symbolic link, and leads to no path"));
                 }
-                KindImage::Symlink(_) => {}
+                KindImage::Symlink(_) | KindImage::Special(_) => {}
             }
         }
         self.check_tree(&lies_in)?;
@@ -355,7 +376,7 @@ impl Image {
         }
         let is_lost = |id: &u64, node: &NodeImage| match &node.kind {
             KindImage::Directory(entries) => *id != ROOT && !entries.is_empty() && !lies_in.contains_key(id),
-            KindImage::File(_) | KindImage::Symlink(_) => false,
+            KindImage::File(_) | KindImage::Symlink(_) | KindImage::Special(_) => false,
         };
         if let Some((id, _)) = self.nodes.iter().find(|(id, node)| is_lost(id, node)) {
             return damaged(format!("the directory {id} has no name, and is not empty"));
@@ -391,8 +412,8 @@ fn check_blocks(mut used: Vec<(u64, u64, u64)>, superblock: &Superblock) -> Resu
 }
 
 impl NodeImage {
-    fn directory(modified: u64) -> Self {
-        Self { modified, kind: KindImage::Directory(Entries::new()) }
+    fn directory(attributes: Attributes) -> Self {
+        Self { attributes, kind: KindImage::Directory(Entries::new()) }
     }
 }
 

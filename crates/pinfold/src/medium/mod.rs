@@ -17,6 +17,7 @@
 //! A crash     leaves the older superblock, a log that ends at its first torn record, or blocks that nothing names.
 //! Damage      of any byte of it is told, or mended by what is there twice. What was durable does not end silently.
 
+pub(crate) mod attributes;
 pub(crate) mod checkpoint;
 pub(crate) mod codec;
 pub(crate) mod image;

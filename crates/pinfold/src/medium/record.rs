@@ -14,7 +14,9 @@
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::attributes::{EXTENDED_BYTES_MAX, Settings, is_extended_name};
 use super::codec::{Decoded, Garbled, Reader, Writer};
+use crate::node::Special;
 
 /// How a record begins.
 #[repr(C)]
@@ -51,6 +53,7 @@ pub(crate) enum Made<'a> {
     File,
     Directory,
     Symlink(&'a [u8]),
+    Special(Special),
 }
 
 /// A part of a change.
@@ -76,6 +79,10 @@ pub(crate) enum Entry<'a> {
     Shift { node: u64, from: u64, by: i64 },
     /// The time of the record is when the node changed last.
     Touch { node: u64 },
+    /// A node's attributes are set.
+    Set { node: u64, settings: Settings },
+    /// An extended attribute of a node is so, or is not there.
+    Extend { node: u64, name: &'a [u8], value: Option<&'a [u8]> },
 }
 
 const MAKE_FILE: u8 = 1;
@@ -94,6 +101,10 @@ const MARK_WRITTEN: u8 = 13;
 const SHIFT_UP: u8 = 14;
 const SHIFT_DOWN: u8 = 15;
 const TOUCH: u8 = 16;
+const SET: u8 = 17;
+const EXTEND: u8 = 18;
+const UNEXTEND: u8 = 19;
+const MAKE_SPECIAL: u8 = 20;
 
 impl Entry<'_> {
     pub(crate) fn write(&self, to: &mut Writer) {
@@ -130,6 +141,23 @@ impl Entry<'_> {
                 put(if by < 0 { SHIFT_DOWN } else { SHIFT_UP }, &[node, from, by.unsigned_abs()]);
             }
             Self::Touch { node } => put(TOUCH, &[node]),
+            Self::Make { node, made: Made::Special(special) } => {
+                let [kind, device] = special.numbers();
+                put(MAKE_SPECIAL, &[node, kind, device]);
+            }
+            Self::Set { node, settings } => {
+                put(SET, &[node]);
+                settings.write(to);
+            }
+            Self::Extend { node, name, value: Some(value) } => {
+                put(EXTEND, &[node]);
+                to.text(name);
+                to.text(value);
+            }
+            Self::Extend { node, name, value: None } => {
+                put(UNEXTEND, &[node]);
+                to.text(name);
+            }
         }
     }
 }
@@ -164,6 +192,22 @@ impl<'a> Entry<'a> {
                 Self::Shift { node, from: from_block, by: if tag == SHIFT_DOWN { -by } else { by } }
             }
             TOUCH => Self::Touch { node: next()? },
+            MAKE_SPECIAL => {
+                let node = next()?;
+                Self::Make { node, made: Made::Special(Special::of_numbers([next()?, next()?])?) }
+            }
+            SET => {
+                let node = next()?;
+                Self::Set { node, settings: Settings::read(from)? }
+            }
+            EXTEND | UNEXTEND => {
+                let (node, name) = (next()?, from.text()?);
+                let value = if tag == EXTEND { Some(from.text()?) } else { None };
+                if !is_extended_name(name) || value.is_some_and(|value| value.len() > EXTENDED_BYTES_MAX) {
+                    return Err(Garbled("an extended attribute that cannot be one"));
+                }
+                Self::Extend { node, name, value }
+            }
             _ => return Err(Garbled("an entry of an unknown kind")),
         })
     }

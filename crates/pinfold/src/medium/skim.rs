@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use super::attributes::Attributes;
 use super::checkpoint::{Item, Stream, read_extents};
 use super::codec::Reader;
 use super::image::ROOT;
@@ -37,7 +38,7 @@ pub(crate) struct Skimmed {
 #[derive(Default)]
 pub(crate) struct SkimmedDirectory {
     pub(crate) node: u64,
-    pub(crate) modified: u64,
+    pub(crate) attributes: Attributes,
     /// Where its items of names stand in the stream.
     pub(crate) names: Vec<Range<usize>>,
     /// The directory that it lies in, by ordinal, and where its name stands in the stream. The root has none.
@@ -177,7 +178,8 @@ impl<'s> Skim<'s> {
                 fits.then(|| self.add_leaf(node, at))?
             }
             Item::Symlink { node, target, .. } => is_target(target).then(|| self.add_leaf(node, at))?,
-            Item::Directory { node, modified } => self.add_directory(node, modified, at),
+            Item::Special { node, .. } => self.add_leaf(node, at),
+            Item::Directory { node, attributes } => self.add_directory(node, attributes, at),
             Item::Names { dir, names } => {
                 let PlaceKind::Directory(ordinal) = self.places.get(dir).kind else { return None };
                 let mut last: &'s [u8] = &[];
@@ -213,9 +215,9 @@ impl<'s> Skim<'s> {
         self.add(node, item, PlaceKind::Nameless)
     }
 
-    fn add_directory(&mut self, node: u64, modified: u64, item: usize) -> Option<()> {
+    fn add_directory(&mut self, node: u64, attributes: Attributes, item: usize) -> Option<()> {
         let ordinal = u32::try_from(self.directories.len()).ok()?;
-        self.directories.push(SkimmedDirectory { node, modified, ..Default::default() });
+        self.directories.push(SkimmedDirectory { node, attributes, ..Default::default() });
         self.add(node, item, PlaceKind::Directory(ordinal))
     }
 
@@ -299,6 +301,7 @@ fn last_name(item: &[u8]) -> Option<&[u8]> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::attributes::Settings;
     use super::super::checkpoint::{write_directory, write_file, write_names, write_symlink};
     use super::super::codec::Writer;
     use super::super::image::{Image, KindImage, NodeImage};
@@ -316,17 +319,33 @@ mod tests {
         superblock
     }
 
+    /// All that a node can have.
+    fn rich() -> Attributes {
+        let mut attributes = Attributes::made(12);
+        attributes
+            .set(&Settings { accessed: Some(1), mode: Some(0o600), uid: Some(7), gid: Some(8), modified: Some(3) }, 13);
+        attributes.set_extended(b"user.a", Some(b"value"), 14);
+        attributes
+    }
+
     /// Two directories, files with blocks and without, a link, and a file of two names.
     fn items() -> Vec<u8> {
         let first = superblock(0, 0, 0).first_block();
         let run = |at, block, len| (at, Run { block: first + block, len, state: State::Written });
         let mut to = Writer::default();
-        write_directory(&mut to, 1, 10);
-        write_file(&mut to, 2, 11, 9000, 0, &ExtentMap::from_runs(vec![run(0, 0, 2), run(7, 40, 3)]));
-        write_file(&mut to, 3, 12, 0, 0, &ExtentMap::from_runs(vec![]));
-        write_directory(&mut to, 4, 13);
-        write_symlink(&mut to, 5, 14, b"../there");
-        write_file(&mut to, 6, 15, 4096, 0, &ExtentMap::from_runs(vec![run(0, 2, 1)]));
+        write_directory(&mut to, 1, &Attributes::made(10));
+        write_file(
+            &mut to,
+            2,
+            &Attributes::made(11),
+            9000,
+            0,
+            &ExtentMap::from_runs(vec![run(0, 0, 2), run(7, 40, 3)]),
+        );
+        write_file(&mut to, 3, &rich(), 0, 0, &ExtentMap::from_runs(vec![]));
+        write_directory(&mut to, 4, &Attributes::made(13));
+        write_symlink(&mut to, 5, &Attributes::made(14), b"../there");
+        write_file(&mut to, 6, &Attributes::made(15), 4096, 0, &ExtentMap::from_runs(vec![run(0, 2, 1)]));
         write_names(&mut to, 1, [(&b"a"[..], 2), (b"d", 4)].into_iter());
         write_names(&mut to, 1, [(&b"e"[..], 6)].into_iter());
         write_names(&mut to, 4, [(&b"b"[..], 3), (b"c", 6), (b"l", 5)].into_iter());
@@ -374,11 +393,11 @@ mod tests {
         };
         let nothing = ExtentMap::from_runs(vec![]);
         refused(&|_| {});
-        refused(&|to| write_file(to, 7, 1, 0, 0, &nothing));
-        refused(&|to| write_directory(to, 7, 1));
-        refused(&|to| write_file(to, 6, 1, 0, 0, &nothing));
+        refused(&|to| write_file(to, 7, &Attributes::made(1), 0, 0, &nothing));
+        refused(&|to| write_directory(to, 7, &Attributes::made(1)));
+        refused(&|to| write_file(to, 6, &Attributes::made(1), 0, 0, &nothing));
         let named = |to: &mut Writer, dir, name: &'static [u8]| {
-            write_file(to, 7, 1, 0, 0, &nothing);
+            write_file(to, 7, &Attributes::made(1), 0, 0, &nothing);
             write_names(to, dir, [(name, 7)].into_iter());
         };
         refused(&|to| named(to, 1, b"e"));
@@ -393,8 +412,8 @@ mod tests {
     #[test]
     fn an_id_larger_than_all_that_were_given_counts() {
         let mut to = Writer::default();
-        write_directory(&mut to, 1, 10);
-        [70, 2].iter().for_each(|node| write_file(&mut to, *node, 11, 0, 0, &ExtentMap::default()));
+        write_directory(&mut to, 1, &Attributes::made(10));
+        [70, 2].iter().for_each(|node| write_file(&mut to, *node, &Attributes::made(11), 0, 0, &ExtentMap::default()));
         write_names(&mut to, 1, [(&b"a"[..], 70), (b"b", 2)].into_iter());
         let skimmed = skim(&to.bytes, &superblock(to.bytes.len(), 3, 60)).unwrap();
         assert_eq!(skimmed.last_node, 70, "though it is not the last one");
@@ -409,14 +428,14 @@ mod tests {
         medium
     }
 
-    /// When it was modified, its target, its length and its runs.
-    type Leaf = (u64, Vec<u8>, u64, Vec<(u64, Run)>);
+    /// Its attributes, its target, its length and its runs.
+    type Leaf = (Attributes, Vec<u8>, u64, Vec<(u64, Run)>);
 
     /// All that a checkpoint says, as plain as it can be.
     #[derive(Default, PartialEq, Eq, Debug)]
     struct Said {
-        /// Each with when it was modified, and the names in it.
-        directories: BTreeMap<u64, (u64, BTreeMap<Vec<u8>, u64>)>,
+        /// Each with its attributes, and the names in it.
+        directories: BTreeMap<u64, (Attributes, BTreeMap<Vec<u8>, u64>)>,
         /// Where each directory but the root has its name.
         lie_in: BTreeMap<u64, (u64, Vec<u8>)>,
         /// Links and files.
@@ -434,13 +453,13 @@ mod tests {
             let item = |at: usize| Item::read(&mut Reader::new(&items[at..])).unwrap();
             let ordinal = |ordinal: u32| skimmed.directories[ordinal as usize].node;
             let mut said = Self { used: skimmed.used.clone(), last_node: skimmed.last_node, ..Self::default() };
-            for SkimmedDirectory { node, modified, names, name, .. } in &skimmed.directories {
+            for SkimmedDirectory { node, attributes, names, name, .. } in &skimmed.directories {
                 let listed = names.iter().map(|range| match item(range.start) {
                     Item::Names { names, .. } => names.map(Result::unwrap),
                     _ => panic!("these are no names"),
                 });
                 let listed = listed.flatten().map(|(name, node)| (name.to_vec(), node)).collect();
-                said.directories.insert(*node, (*modified, listed));
+                said.directories.insert(*node, (attributes.clone(), listed));
                 let name = name.clone().map(|(above, name)| (ordinal(above), items[name].to_vec()));
                 said.lie_in.extend(name.map(|name| (*node, name)));
             }
@@ -455,7 +474,7 @@ mod tests {
                     }
                     PlaceKind::In(at) => vec![ordinal(at)],
                     PlaceKind::Shared => {
-                        let has = |(node, (_, names)): (&u64, &(u64, BTreeMap<Vec<u8>, u64>))| {
+                        let has = |(node, (_, names)): (&u64, &(Attributes, BTreeMap<Vec<u8>, u64>))| {
                             vec![*node; names.values().filter(|to| **to == id).count()]
                         };
                         let all: Vec<u64> = said.directories.iter().flat_map(has).collect();
@@ -469,8 +488,13 @@ mod tests {
                 };
                 said.named_in.insert(id, directories);
                 let leaf = match item(place.item) {
-                    Item::File { modified, len, extents, .. } => (modified, Vec::new(), len, extents.runs().collect()),
-                    Item::Symlink { modified, target, .. } => (modified, target.to_vec(), 0, Vec::new()),
+                    Item::File { attributes, len, extents, .. } => {
+                        (attributes, Vec::new(), len, extents.runs().collect())
+                    }
+                    Item::Symlink { attributes, target, .. } => (attributes, target.to_vec(), 0, Vec::new()),
+                    Item::Special { attributes, special, .. } => {
+                        (attributes, format!("{special:?}").into_bytes(), 0, Vec::new())
+                    }
                     _ => panic!("node {id} is no leaf"),
                 };
                 said.leaves.insert(id, leaf);
@@ -483,7 +507,7 @@ mod tests {
         /// By an image.
         fn by_image(image: &Image) -> Self {
             let mut said = Self { last_node: image.last_node, ..Self::default() };
-            for (id, NodeImage { modified, kind }) in &image.nodes {
+            for (id, NodeImage { attributes, kind }) in &image.nodes {
                 match kind {
                     KindImage::Directory(entries) => {
                         for (name, to) in entries {
@@ -493,15 +517,19 @@ mod tests {
                             }
                         }
                         let names = entries.iter().map(|(name, node)| (name.to_vec(), *node)).collect();
-                        said.directories.insert(*id, (*modified, names));
+                        said.directories.insert(*id, (attributes.clone(), names));
                     }
                     KindImage::File(file) => {
                         let runs: Vec<_> = file.extents.runs().collect();
                         said.used.extend(runs.iter().map(|(_, run)| run.block..run.end()));
-                        said.leaves.insert(*id, (*modified, Vec::new(), file.len, runs));
+                        said.leaves.insert(*id, (attributes.clone(), Vec::new(), file.len, runs));
                     }
                     KindImage::Symlink(target) => {
-                        drop(said.leaves.insert(*id, (*modified, target.to_vec(), 0, Vec::new())));
+                        drop(said.leaves.insert(*id, (attributes.clone(), target.to_vec(), 0, Vec::new())));
+                    }
+                    KindImage::Special(special) => {
+                        let special = format!("{special:?}").into_bytes();
+                        drop(said.leaves.insert(*id, (attributes.clone(), special, 0, Vec::new())));
                     }
                 }
             }

@@ -17,8 +17,10 @@ use crate::units::BlockSize;
 
 /// What a pool begins with.
 pub(crate) const MAGIC: [u8; 8] = *b"pinfold\n";
-/// The version of everything that is written here.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of everything that is written here. Pools of former versions become ones of this version when their owner opens them.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is read. What it has is what this version has, without attributes and special files.
+const FORMAT_VERSION_MIN: u32 = 1;
 /// Where the two superblocks begin, in bytes.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 64 << 10];
 /// Where a copy of the last seal of the log lies, in bytes: apart from log and superblocks, so that no page has both.
@@ -87,6 +89,8 @@ pub(crate) struct CheckpointPlace {
 /// A superblock that was checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Superblock {
+    /// As it was read. What is written is of [`FORMAT_VERSION`].
+    pub(crate) version: u32,
     pub(crate) block: BlockSize,
     pub(crate) pool: [u8; 16],
     /// Grows with each that is written.
@@ -129,6 +133,7 @@ impl Superblock {
         let log_end = LOG_START + (len / 64).clamp(LOG_BYTES.start, LOG_BYTES.end);
         let first = block.ceil(log_end);
         Self {
+            version: FORMAT_VERSION,
             block,
             pool,
             generation: 1,
@@ -240,13 +245,15 @@ impl Superblock {
         if raw.checksum.get() != checksum(raw) {
             return Err(NoSuperblock::Damaged("a superblock has another checksum"));
         }
-        if raw.version.get() != FORMAT_VERSION {
-            return Err(NoSuperblock::Version(raw.version.get()));
+        let version = raw.version.get();
+        if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version) {
+            return Err(NoSuperblock::Version(version));
         }
         let damaged = |Garbled(why)| NoSuperblock::Damaged(why);
         let block = 1u64.checked_shl(raw.block_shift.get()).and_then(BlockSize::new);
         let block = block.ok_or(NoSuperblock::Damaged("its blocks have no possible size"))?;
         let superblock = Self {
+            version,
             block,
             pool: raw.pool,
             generation: raw.generation.get(),
@@ -347,11 +354,13 @@ mod tests {
         SUPERBLOCKS.into_iter().for_each(|place| put(&mut medium, place, &superblock()));
         for place in SUPERBLOCKS {
             let mut medium = medium.clone();
-            medium[place as usize + 8] = 2;
+            let newer = FORMAT_VERSION + 1;
+            medium[place as usize + 8] = newer as u8;
             assert_eq!(Superblock::read(&medium).unwrap(), superblock(), "a rotten version");
             let sum = crc32c::crc32c(&medium[place as usize..][..132]);
             medium[place as usize + 132..][..4].copy_from_slice(&sum.to_le_bytes());
-            assert!(matches!(Superblock::read(&medium), Err(NoSuperblock::Version(2))), "one that somebody wrote");
+            let read = Superblock::read(&medium);
+            assert!(matches!(read, Err(NoSuperblock::Version(found)) if found == newer), "one that somebody wrote");
         }
     }
 

@@ -205,14 +205,17 @@ impl Dir {
     pub(super) fn put(&self, entries: &mut Entries, name: &[u8], node: &Arc<Node>, time: u64) -> Option<Arc<Node>> {
         let name: Arc<[u8]> = name.into();
         *lock(&node.name) = Some(Name { parent: Arc::downgrade(&self.0), name: Arc::clone(&name) });
-        self.0.changed_at(time);
-        entries.insert(name, Arc::clone(node))
+        self.0.modified_at(time);
+        let former = entries.insert(name, Arc::clone(node));
+        [Some(node), former.as_ref()].into_iter().flatten().for_each(|node| node.changed_at(time));
+        former
     }
 
     /// A name leads nowhere from `time` on, now; what it led to before.
     pub(super) fn take_out(&self, entries: &mut Entries, name: &[u8], time: u64) -> Option<Arc<Node>> {
         let old = entries.remove(name)?;
-        self.0.changed_at(time);
+        self.0.modified_at(time);
+        old.changed_at(time);
         self.forget_name(&old, name);
         Some(old)
     }
@@ -235,7 +238,7 @@ impl Dir {
                 warm_directory(&self.0, directory);
                 &directory.entries
             }
-            Kind::File(_) | Kind::Symlink(_) => unreachable!("`of` takes directories alone"),
+            Kind::File(_) | Kind::Symlink(_) | Kind::Special(_) => unreachable!("`of` takes directories alone"),
         }
     }
 }

@@ -43,6 +43,7 @@ impl Shared {
             Kind::File(_) => Made::File,
             Kind::Directory(_) => Made::Directory,
             Kind::Symlink(target) => Made::Symlink(target),
+            Kind::Special(special) => Made::Special(*special),
         };
         self.give_name(end, &node, Some(made), Publish::New)
     }
@@ -105,7 +106,7 @@ impl PathEnd<'_> {
             _ => (),
         }
         if made.is_some() {
-            node.changed_at(record.time());
+            node.modified_at(record.time());
         }
         let replaced = self.dir.put(&mut entries, name, node, record.time());
         record.append(&pool.region);

@@ -33,7 +33,7 @@ use crate::file::File;
 use crate::lock::read;
 use crate::medium::record::Entry;
 use crate::moments::{Moment, pass};
-use crate::node::{FileId, FileKind, Kind, Metadata, Node};
+use crate::node::{FileId, FileKind, Kind, Metadata, Node, Special};
 
 use directory::{Dir, Locked};
 pub(crate) use directory::{Directory, warm};
@@ -86,8 +86,10 @@ impl Pool {
         let path = path.as_ref();
         loop {
             let node = self.node(path, Follow::Yes)?;
-            if node.directory().is_some() {
-                return Err(NameError::IsDirectory(path.to_path_buf()));
+            match &node.kind {
+                Kind::Directory(_) => return Err(NameError::IsDirectory(path.to_path_buf())),
+                Kind::Special(_) => return Err(NameError::Special(path.to_path_buf())),
+                Kind::File(_) | Kind::Symlink(_) => {}
             }
             pass(Moment::Found);
             // Or else its last name went after it was found: then something else is there now, or nothing.
@@ -213,6 +215,15 @@ impl Pool {
         self.shared.add_new(&end, Kind::Symlink(target))
     }
 
+    /// A new special file. It opens through a mount alone.
+    ///
+    /// # Errors
+    /// [`NameError`]: `EEXIST` if there is anything of that name.
+    pub fn create_special(&self, path: impl AsRef<Path>, special: Special) -> Result<(), NameError> {
+        let end = self.end(path.as_ref())?;
+        self.shared.add_new(&end, Kind::Special(special))
+    }
+
     /// Where a symbolic link leads, as it was written.
     ///
     /// # Errors
@@ -221,7 +232,7 @@ impl Pool {
         let path = path.as_ref();
         match &self.node(path, Follow::No)?.kind {
             Kind::Symlink(target) => Ok(PathBuf::from(OsString::from_vec(target.to_vec()))),
-            Kind::File(_) | Kind::Directory(_) => Err(NameError::NotLink(path.to_path_buf())),
+            Kind::File(_) | Kind::Directory(_) | Kind::Special(_) => Err(NameError::NotLink(path.to_path_buf())),
         }
     }
 
@@ -262,6 +273,10 @@ impl Pool {
         Walk::new(&self.shared, path)?.end()
     }
 
+    pub(crate) fn node_at(&self, path: &Path, follow: bool) -> Result<Arc<Node>, NameError> {
+        self.node(path, if follow { Follow::Yes } else { Follow::No })
+    }
+
     fn node(&self, path: &Path, follow: Follow) -> Result<Arc<Node>, NameError> {
         Walk::new(&self.shared, path)?.node(follow)
     }
@@ -283,6 +298,7 @@ impl Pool {
                 Ok(File::open(&self.shared, &node))
             }
             Kind::Directory(_) => Err(end.error(NameError::IsDirectory)),
+            Kind::Special(_) => Err(end.error(NameError::Special)),
             Kind::Symlink(target) => {
                 let behind = walk.end_behind(&end.dir, target)?;
                 self.open_or_create_at(walk, &behind)

@@ -78,7 +78,7 @@ impl<'p> Walk<'p> {
         let node = look_up(self.pool, dir, part).ok_or_else(|| self.asked.error(NameError::NotFound))?;
         let node = match &node.kind {
             Kind::Symlink(target) => self.follow(dir, target)?,
-            Kind::File(_) | Kind::Directory(_) => node,
+            Kind::File(_) | Kind::Directory(_) | Kind::Special(_) => node,
         };
         Dir::of(node).ok_or_else(|| self.asked.error(NameError::NotDirectory))
     }

@@ -16,6 +16,15 @@ pub(crate) struct State {
     pub(crate) names: BTreeMap<String, Option<Id>>,
     /// Lengths in bytes.
     pub(crate) lens: BTreeMap<Id, u64>,
+    /// The mode and the extended attribute `user.mark`, if they were set.
+    pub(crate) marks: BTreeMap<Id, Mark>,
+}
+
+/// What is set of a file's attributes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Mark {
+    pub(crate) mode: Option<u32>,
+    pub(crate) extended: Option<u32>,
 }
 
 /// What happened to one sector since it was synced.

@@ -1,7 +1,7 @@
 //! A random load, most of it on what is cut, removed and renamed: there other file systems had their bugs.
 
 use fastrand::Rng;
-use pinfold::{Pool, Publish, Rename};
+use pinfold::{Extend, Pool, Publish, Rename, SetAttributes};
 
 use crate::history::{Event, History, Id, SECTOR, State};
 
@@ -10,6 +10,8 @@ const SECTORS: u64 = BLOCK / SECTOR;
 const NAMES: [&str; 8] = ["/a", "/b", "/c", "/d", "/dir/a", "/dir/b", "/dir/c", "/dir/d"];
 /// How long files become, in sectors.
 const LEN_MAX: u64 = 40;
+/// An extended attribute.
+pub(crate) const MARK: &[u8] = b"user.mark";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
@@ -24,6 +26,8 @@ pub(crate) enum Operation {
     Rename { from: usize, to: usize, exchange: bool },
     Link { from: usize, to: usize },
     Publish { name: usize, sectors: u64, written: u64 },
+    Mode { name: usize },
+    Mark { name: usize, gone: bool },
     SyncFile { name: usize },
     Sync,
     Checkpoint,
@@ -48,7 +52,7 @@ impl Load {
         let (name, other) = (rng.usize(..NAMES.len()), rng.usize(..NAMES.len()));
         let (sector, sectors) = (rng.u64(..LEN_MAX / 2), rng.u64(1..LEN_MAX / 2));
         let (block, blocks) = (rng.u64(..2), rng.u64(1..3));
-        match rng.u8(..34) {
+        match rng.u8(..38) {
             0..8 => Operation::Write { name, sector, sectors },
             8..13 => Operation::Truncate { name, sectors: rng.u64(..LEN_MAX), detach: rng.bool() },
             13..15 => Operation::Punch { name, sector, sectors },
@@ -62,6 +66,8 @@ impl Load {
             26..28 => Operation::Publish { name, sectors: sectors.max(2), written: rng.u64(1..sectors.max(2)) },
             28..31 => Operation::SyncFile { name },
             31..33 => Operation::Sync,
+            33..35 => Operation::Mode { name },
+            35..37 => Operation::Mark { name, gone: rng.u8(..3) == 0 },
             _ => Operation::Checkpoint,
         }
     }
@@ -158,6 +164,14 @@ impl Load {
                 bytes.sync();
                 state.lens.insert(id, sectors * SECTOR);
             }
+            Operation::Mode { name } => {
+                let Some(id) = self.id(name) else { return };
+                state.marks.entry(id).or_default().mode = Some(mode_of(value));
+            }
+            Operation::Mark { name, gone } => {
+                let Some(id) = self.id(name) else { return };
+                state.marks.entry(id).or_default().extended = (!gone).then_some(value);
+            }
             Operation::SyncFile { .. } | Operation::Sync | Operation::Checkpoint => {}
         }
     }
@@ -236,6 +250,17 @@ impl Load {
                 drop(pinned);
                 reservation.publish(NAMES[name], Publish::Replace).unwrap();
             }
+            Operation::Mode { name } => {
+                let Ok(inode) = pool.inode(NAMES[name]) else { return };
+                inode.set(&SetAttributes { mode: Some(mode_of(value)), ..Default::default() }).unwrap();
+            }
+            Operation::Mark { name, gone } => {
+                let Ok(inode) = pool.inode(NAMES[name]) else { return };
+                match gone {
+                    true => drop(inode.remove_extended(MARK)),
+                    false => inode.set_extended(MARK, &value.to_le_bytes(), Extend::Any).unwrap(),
+                }
+            }
             Operation::SyncFile { name } => {
                 let Ok(file) = pool.open(NAMES[name]) else { return };
                 file.sync().unwrap();
@@ -262,6 +287,11 @@ impl Load {
             _ => {}
         }
     }
+}
+
+/// Never what a file has whose mode nobody set.
+fn mode_of(value: u32) -> u32 {
+    0o1000 | value & 0o777
 }
 
 fn grow(state: &mut State, id: Id, len: u64) {

@@ -4,7 +4,8 @@
 use pinfold::{Pool, PoolOptions, Snapshot};
 use pinfold_crash::Image;
 
-use crate::history::{History, SECTOR, State};
+use crate::history::{History, Id, Mark, SECTOR, State};
+use crate::load::MARK;
 
 /// Recovers from an image; why it is wrong.
 pub(crate) fn check(image: Image, now: usize, history: &History) -> Result<(), String> {
@@ -13,11 +14,13 @@ pub(crate) fn check(image: Image, now: usize, history: &History) -> Result<(), S
     let open = PoolOptions::new().commit_every(None).no_dma_in_flight(true);
     let pool = open.open_region(region, None).map_err(|error| format!("it does not open: {error}"))?;
     let state = state_of(&pool, history)?;
-    let lens =
-        |of: &State| of.names.iter().map(|(name, id)| (name.clone(), id.map(|id| of.lens[&id]))).collect::<Vec<_>>();
-    let found = lens(&state);
+    let known = |of: &State| {
+        let of_file = |id: Id| (of.lens[&id], of.marks.get(&id).copied().unwrap_or_default());
+        of.names.iter().map(|(name, id)| (name.clone(), id.map(of_file))).collect::<Vec<_>>()
+    };
+    let found = known(&state);
     let first = history.synced;
-    let possible = (first..now.min(history.states.len())).rev().filter(|at| lens(&history.states[*at]) == found);
+    let possible = (first..now.min(history.states.len())).rev().filter(|at| known(&history.states[*at]) == found);
     let mut why = format!("it is as after no operation from {first} on: {found:?}");
     for prefix in possible {
         match check_bytes(&pool, &history.states[prefix], history, prefix) {
@@ -28,7 +31,7 @@ pub(crate) fn check(image: Image, now: usize, history: &History) -> Result<(), S
     Err(why)
 }
 
-/// Names and lengths.
+/// Names, lengths and attributes.
 fn state_of(pool: &Pool, _: &History) -> Result<State, String> {
     let mut state = State::default();
     let mut next = 0;
@@ -40,6 +43,10 @@ fn state_of(pool: &Pool, _: &History) -> Result<State, String> {
             let id = (metadata.kind == pinfold::FileKind::File).then(|| {
                 next += 1;
                 state.lens.insert(next, metadata.len);
+                let mode = Some(metadata.mode).filter(|mode| *mode != 0o644);
+                let extended = pool.inode(&path).ok().and_then(|inode| inode.extended(MARK));
+                let extended = extended.map(|value| u32::from_le_bytes(value.try_into().unwrap()));
+                state.marks.insert(next, Mark { mode, extended });
                 next
             });
             state.names.insert(path, id);

@@ -79,16 +79,17 @@ fn a_pool_of_which_a_part_is_zeros_is_refused_or_what_it_was() {
 
 #[test]
 fn a_pool_of_a_newer_version_is_refused_even_if_one_superblock_is_ours() {
+    let newer_than_ours = pinfold::FORMAT_VERSION + 1;
     let medium = left_behind(Until::Checkpoint);
     for places in [&SUPERBLOCKS[..1], &SUPERBLOCKS[1..], &SUPERBLOCKS] {
         let mut newer = medium.clone();
         for place in places {
-            newer.write(place + superblock::VERSION.start as u64, &2u32.to_le_bytes());
+            newer.write(place + superblock::VERSION.start as u64, &newer_than_ours.to_le_bytes());
             newer.seal_superblock(*place);
         }
         for error in [seen(&newer).unwrap_err(), opened(&newer).unwrap_err()] {
-            assert!(matches!(error, PoolError::Version { found: 2 }), "{error}");
-            assert!(error.to_string().contains("format 2"), "{error}");
+            assert!(matches!(error, PoolError::Version { found } if found == newer_than_ours), "{error}");
+            assert!(error.to_string().contains(&format!("format {newer_than_ours}")), "{error}");
         }
     }
 }
@@ -96,7 +97,7 @@ fn a_pool_of_a_newer_version_is_refused_even_if_one_superblock_is_ours() {
 #[test]
 fn a_newer_or_damaged_pool_is_not_formatted_over_unless_forced() {
     let mut medium = left_behind(Until::Checkpoint);
-    medium.write(superblock::VERSION.start as u64, &2u32.to_le_bytes());
+    medium.write(superblock::VERSION.start as u64, &(pinfold::FORMAT_VERSION + 1).to_le_bytes());
     medium.seal_superblock(0);
     let file = super::look::file_of(&medium);
     let refused = quiet().format_region(region_of(&file), POOL_BYTES, None).unwrap_err();

@@ -403,17 +403,27 @@ fn skip_entry(entries: &mut &[u8]) -> Option<u8> {
     let (tag, rest) = entries.split_first().filter(|(tag, _)| **tag != 0)?;
     *entries = rest;
     let numbers = match tag {
-        1..=4 | 6 | 16 => 1,
+        1..=4 | 6 | 16..=19 => 1,
         5 | 7 | 11 => 2,
-        10 | 12..=15 => 3,
+        10 | 12..=15 | 20 => 3,
         8 | 9 => 4,
         _ => return None,
     };
     (0..numbers).try_for_each(|_| read_leb(entries).map(drop))?;
-    if matches!(tag, 3 | 5 | 6) {
-        skip_text(entries)?;
+    match tag {
+        3 | 5 | 6 | 19 => skip_text(entries)?,
+        17 => drop(skip_flagged(entries)?),
+        18 => (0..2).try_for_each(|_| skip_text(entries))?,
+        _ => {}
     }
     Some(*tag)
+}
+
+/// Flags, and a number for each: of extended attributes, how many follow.
+fn skip_flagged(from: &mut &[u8]) -> Option<u64> {
+    let flags = read_leb(from)?;
+    let numbers: Option<Vec<u64>> = (0..flags.count_ones()).map(|_| read_leb(from)).collect();
+    Some(if flags & 64 == 64 { *numbers?.last()? } else { 0 })
 }
 
 fn skip_text(from: &mut &[u8]) -> Option<()> {
@@ -436,17 +446,20 @@ pub(crate) fn nodes_in(items: &[u8]) -> u64 {
 fn skip_item(items: &mut &[u8]) -> Option<u8> {
     let (tag, rest) = items.split_first()?;
     *items = rest;
-    let mut numbers = |count: u64| (0..count).map(|_| read_leb(items)).last()?;
+    let numbers = |items: &mut &[u8], count: u64| (0..count).map(|_| read_leb(items)).last()?;
+    numbers(items, 2)?;
+    if *tag > 16 {
+        let extended = skip_flagged(items)?;
+        (0..2 * extended).try_for_each(|_| skip_text(items))?;
+    }
     match tag {
-        1 => {
-            let extents = numbers(5)?;
-            (0..extents).try_for_each(|_| numbers(3).map(drop))?;
+        1 | 17 => {
+            let extents = numbers(items, 3)?;
+            (0..extents).try_for_each(|_| numbers(items, 3).map(drop))?;
         }
-        2 => drop(numbers(2)?),
-        3 | 4 => {
-            numbers(2)?;
-            skip_text(items)?;
-        }
+        2 | 18 => {}
+        3 | 4 | 19 => skip_text(items)?,
+        5 | 21 => drop(numbers(items, 2)?),
         _ => return None,
     }
     Some(*tag)

@@ -20,25 +20,67 @@ pub(crate) struct Node {
     pub(crate) len: u64,
     pub(crate) links: u32,
     modified: SystemTime,
+    changed: SystemTime,
+    /// As most nodes have none of them: none.
+    attributes: Option<Attributes>,
     /// Of a file; of a link, its target.
     pub(crate) bytes: Vec<u8>,
     /// Offset, length, whether there are bytes.
     extents: Vec<(u64, u64, bool)>,
 }
 
+/// What few nodes have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Attributes {
+    accessed: SystemTime,
+    mode: u32,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    extended: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn of(known: &Metadata, extended: Vec<(Vec<u8>, Vec<u8>)>) -> Option<Self> {
+        let Metadata { kind, modified, accessed, mode, uid, gid, .. } = *known;
+        let usual = match kind {
+            FileKind::File | FileKind::Special(_) => 0o644,
+            FileKind::Directory => 0o755,
+            FileKind::Symlink => 0o777,
+        };
+        let is_plain = (accessed, mode, uid, gid, extended.len()) == (modified, usual, None, None, 0);
+        (!is_plain).then_some(Self { accessed, mode, uid, gid, extended })
+    }
+
+    fn described(&self) -> String {
+        let Self { accessed, mode, uid, gid, extended } = self;
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let extended: Vec<_> = extended.iter().map(|(name, value)| format!("{}={}", text(name), text(value))).collect();
+        format!(", accessed {}, mode {mode:o}, owner {uid:?} {gid:?}, extended {extended:?}", nanos(*accessed))
+    }
+}
+
+fn nanos(time: SystemTime) -> u128 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
+}
+
 impl Node {
     /// All of it in a line, its bytes as a checksum.
     pub(crate) fn described(&self) -> String {
         let Self { kind, len, links, extents, .. } = self;
-        let modified = self.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let modified = nanos(self.modified);
+        let attributes = self.attributes.as_ref().map(Attributes::described).unwrap_or_default();
         let bytes = crc32c::crc32c(&self.bytes);
-        format!("{kind:?}, {len} bytes, crc32c {bytes:08x}, {links} links, modified {modified}, extents {extents:?}")
+        format!(
+            "{kind:?}, {len} bytes, crc32c {bytes:08x}, {links} links, modified {modified}, extents {extents:?}{attributes}"
+        )
     }
 
     /// In which of its parts it differs from another, for a person.
     pub(crate) fn difference(&self, other: &Self) -> String {
         let bytes = self.bytes.iter().zip(&other.bytes).position(|(one, other)| one != other);
-        let known = |node: &Self| (node.len, node.links, node.modified, node.extents.clone());
+        let known = |node: &Self| {
+            (node.len, node.links, node.modified, node.changed, node.attributes.clone(), node.extents.clone())
+        };
         format!("{:?} and not {:?}, and bytes from {bytes:?} on", known(self), known(other))
     }
 }
@@ -54,6 +96,7 @@ pub(crate) trait Shows {
     fn names(&self, path: &Path) -> Vec<DirEntry>;
     fn known(&self, path: &Path) -> Metadata;
     fn target(&self, path: &Path) -> Vec<u8>;
+    fn extended(&self, path: &Path) -> Vec<(Vec<u8>, Vec<u8>)>;
     fn made_of(&self, path: &Path) -> Vec<FileExtent>;
     fn read(&self, path: &Path, offset: u64, to: &mut [u8]) -> usize;
 }
@@ -69,6 +112,11 @@ impl Shows for Snapshot {
 
     fn target(&self, path: &Path) -> Vec<u8> {
         self.read_link(path).unwrap().into_os_string().into_encoded_bytes()
+    }
+
+    fn extended(&self, path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let names = self.extended_names(path).unwrap();
+        names.into_iter().map(|name| (name.clone(), self.extended(path, &name).unwrap().unwrap())).collect()
     }
 
     fn made_of(&self, path: &Path) -> Vec<FileExtent> {
@@ -93,6 +141,12 @@ impl Shows for Pool {
         self.read_link(path).unwrap().into_os_string().into_encoded_bytes()
     }
 
+    fn extended(&self, path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let inode = self.symlink_inode(path).unwrap();
+        let names = inode.extended_names();
+        names.into_iter().map(|name| (name.clone(), inode.extended(&name).unwrap())).collect()
+    }
+
     fn made_of(&self, path: &Path) -> Vec<FileExtent> {
         self.open(path).unwrap().extents()
     }
@@ -106,11 +160,14 @@ impl Shows for Pool {
 pub(crate) fn state_of(shows: &impl Shows) -> State {
     let (mut state, mut to_see) = (State::new(), vec![PathBuf::from("/")]);
     while let Some(path) = to_see.pop() {
-        let Metadata { kind, len, links, modified, .. } = shows.known(&path);
+        let known = shows.known(&path);
+        let attributes = Attributes::of(&known, shows.extended(&path));
+        let Metadata { kind, len, links, modified, changed, .. } = known;
         let (mut bytes, mut extents) = (Vec::new(), Vec::new());
         match kind {
             FileKind::Directory => to_see.extend(shows.names(&path).into_iter().map(|entry| path.join(entry.name))),
             FileKind::Symlink => bytes = shows.target(&path),
+            FileKind::Special(_) => {}
             FileKind::File => {
                 // Its beginning, and its end.
                 for offset in [0, len.saturating_sub(READ_MAX).max(READ_MAX)] {
@@ -122,7 +179,7 @@ pub(crate) fn state_of(shows: &impl Shows) -> State {
                 extents = shows.made_of(&path).iter().map(|part| (part.offset, part.len, part.written)).collect();
             }
         }
-        assert!(state.insert(path, Node { kind, len, links, modified, bytes, extents }).is_none());
+        assert!(state.insert(path, Node { kind, len, links, modified, changed, attributes, bytes, extents }).is_none());
     }
     state
 }

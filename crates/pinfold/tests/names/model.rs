@@ -112,7 +112,9 @@ impl Model {
         let (path, Thing { id, kind, .. }) = self.thing(path, follow)?;
         let links = match kind {
             FileKind::Directory => 2 + self.inside(&path).filter(|(_, thing)| thing.kind == *kind).count(),
-            FileKind::File | FileKind::Symlink => self.paths.values().filter(|thing| thing.id == *id).count(),
+            FileKind::File | FileKind::Symlink | FileKind::Special(_) => {
+                self.paths.values().filter(|thing| thing.id == *id).count()
+            }
         };
         Ok(Answer::Known(Known { id: *id, kind: *kind, links: links as u32 }))
     }

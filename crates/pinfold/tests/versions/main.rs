@@ -95,6 +95,21 @@ fn goes_on(pool: &Pool) {
 }
 
 #[test]
+fn g9_a_pool_of_format_2_that_was_left_opens_and_holds_what_it_held() {
+    check("2-left");
+}
+
+#[test]
+fn g9_a_pool_of_format_2_that_was_closed_opens_and_holds_what_it_held() {
+    check("2-closed");
+}
+
+#[test]
+fn g9_a_pool_of_format_2_with_what_is_rare_opens_and_holds_what_it_held() {
+    check("2-rare");
+}
+
+#[test]
 fn g9_a_pool_of_format_1_that_was_left_opens_and_holds_what_it_held() {
     check("1-left");
 }
@@ -121,12 +136,12 @@ fn there_are_fixtures_of_this_format() {
 /// The kinds of entries and items are numbers that appear nowhere else: a fixture that has one keeps its number.
 #[test]
 fn the_fixtures_have_every_kind_of_entry_and_of_item() {
-    let (rare, _) = fixture("1-rare");
+    let (rare, _) = fixture(&format!("{FORMAT_VERSION}-rare"));
     let records = rare.records();
     let kinds: BTreeSet<u8> = records.iter().flat_map(|record| format::tags_of_entries(&record.bytes)).collect();
-    assert!(kinds.into_iter().eq(1..=16));
+    assert!(kinds.into_iter().eq(1..=20));
     let kinds: BTreeSet<u8> = format::tags_of_items(&rare.items()).into_iter().collect();
-    assert!(kinds.into_iter().eq(1..=4));
+    assert!(kinds.into_iter().eq([1, 2, 3, 4, 5, 17, 18, 19, 21]));
     let (first, last) = (records.first().unwrap(), records.last().unwrap());
     assert!(rare.log_place(last.position) < rare.log_place(first.position), "its log goes around the end of its ring");
     assert!(rare.chunks().len() > 1);

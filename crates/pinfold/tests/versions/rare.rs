@@ -4,8 +4,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime};
 
-use pinfold::{Pool, Rename};
+use pinfold::{Extend, Pool, Rename, SetAttributes, Special};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::format::{Medium, POOL_BYTES, superblock};
@@ -50,12 +51,25 @@ fn fill(pool: &Pool, path: &str, blocks: u64) {
     (0..blocks).for_each(|block| file.write_at(block * BLOCK, &[block as u8 + 1; 10]).unwrap());
 }
 
+/// Gives what is at a path all that it can have.
+fn set(pool: &Pool, path: &str) {
+    let inode = pool.symlink_inode(path).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 7);
+    let (accessed, modified) = (Some(time), Some(time + Duration::from_secs(1)));
+    inode.set(&SetAttributes { mode: Some(0o4711), uid: Some(1000), gid: Some(100), accessed, modified }).unwrap();
+    inode.set_extended(b"user.empty", b"", Extend::New).unwrap();
+    inode.set_extended(b"user.name", path.as_bytes(), Extend::Any).unwrap();
+}
+
 /// What is in the checkpoint.
 fn begin(pool: &Pool) {
     pool.create_dir("/dir").unwrap();
     (0..2).for_each(|i| pool.symlink("x".repeat(4090 + i), format!("/dir/long {i}")).unwrap());
     ["/cut", "/moved", "/zeroed"].iter().for_each(|path| fill(pool, path, 5));
     fill(pool, "/ended", 1);
+    pool.create_special("/pipe", Special::Pipe).unwrap();
+    pool.create_special("/null", Special::CharDevice(0x103)).unwrap();
+    ["/null", "/dir", "/moved", "/dir/long 0"].iter().for_each(|path| set(pool, path));
     leave_single_blocks(pool);
     while pool.log_use().0 < OPENED_AT - LOG_FROM {
         pool.rename("/cut", "/again", Rename::Replace).unwrap();
@@ -95,6 +109,9 @@ fn go_on(pool: &Pool) -> pinfold::File {
     moved.collapse(0..BLOCK).wait().unwrap();
     moved.punch(3 * BLOCK..4 * BLOCK).wait().unwrap();
     pool.open("/cut").unwrap().exchange(0..BLOCK, &moved, 2 * BLOCK).wait().unwrap();
+    pool.create_special("/socket", Special::Socket).unwrap();
+    set(pool, "/socket");
+    pool.inode("/moved").unwrap().remove_extended(b"user.name").unwrap();
     pool.create("/set aside").unwrap().allocate(0..5 * BLOCK).try_now().unwrap();
     let unnamed = pool.create("/unnamed").unwrap();
     unnamed.write_at(0, &[9; 10]).unwrap();

@@ -6,6 +6,7 @@ use super::super::report::Findings;
 use super::super::state::{Body, Node, State};
 use super::super::tree::Tree;
 use super::Step;
+use crate::medium::attributes::Attributes;
 use crate::medium::image::ROOT;
 use crate::names::is_target;
 use crate::node::now;
@@ -126,7 +127,7 @@ fn lost_found(state: &mut State, steps: &mut Vec<Step>) -> u64 {
     let name = free_name(LOST_FOUND, |name| state.names(ROOT).is_some_and(|names| names.contains_key(name)));
     state.last_node += 1;
     let node = state.last_node;
-    state.nodes.insert(node, Node { modified: now(), ..Node::directory() });
+    state.nodes.insert(node, Node { attributes: Attributes::made(now()), ..Node::directory() });
     if let Some(names) = state.names_mut(ROOT) {
         names.insert(name.as_bytes().into(), node);
     }

@@ -8,7 +8,9 @@ use pinfold_region::Region;
 use super::super::Seen;
 use super::super::state::{Body, State};
 use super::{Free, Plan, RepairError, Step};
-use crate::medium::checkpoint::{CHUNK_HEADER, chunk_header, write_directory, write_file, write_names, write_symlink};
+use crate::medium::checkpoint::{
+    CHUNK_HEADER, chunk_header, write_directory, write_file, write_names, write_special, write_symlink,
+};
 use crate::medium::codec::Writer;
 use crate::medium::superblock::{CheckpointPlace, SUPERBLOCKS, Superblock};
 use crate::units::BlockSize;
@@ -115,9 +117,10 @@ fn encode(state: &State, position: u64) -> Vec<u8> {
     let mut to = Writer::default();
     for (id, node) in &state.nodes {
         match &node.body {
-            Body::File(file) => write_file(&mut to, *id, node.modified, file.len, position, &file.extents),
-            Body::Directory(_) => write_directory(&mut to, *id, node.modified),
-            Body::Symlink(target) => write_symlink(&mut to, *id, node.modified, target),
+            Body::File(file) => write_file(&mut to, *id, &node.attributes, file.len, position, &file.extents),
+            Body::Directory(_) => write_directory(&mut to, *id, &node.attributes),
+            Body::Symlink(target) => write_symlink(&mut to, *id, &node.attributes, target),
+            Body::Special(special) => write_special(&mut to, *id, &node.attributes, *special),
         }
     }
     for (dir, names) in state.directories() {

@@ -1,6 +1,7 @@
 //! Writes media.
 
 use crate::extents::{ExtentMap, Run, State};
+use crate::medium::attributes::Attributes;
 use crate::medium::checkpoint::{CHUNK_HEADER, chunk_header, write_directory, write_file, write_names, write_symlink};
 use crate::medium::codec::Writer;
 use crate::medium::image::ROOT;
@@ -66,19 +67,19 @@ impl Maker {
             (*at, Run { block: *block, len: *len, state })
         };
         let extents = ExtentMap::from_runs(blocks.iter().map(run).collect());
-        write_file(&mut self.items, node, 1, len, self.position, &extents);
+        write_file(&mut self.items, node, &Attributes::made(1), len, self.position, &extents);
         self.nodes += 1;
         self
     }
 
     pub(super) fn dir(&mut self, node: u64) -> &mut Self {
-        write_directory(&mut self.items, node, 1);
+        write_directory(&mut self.items, node, &Attributes::made(1));
         self.nodes += 1;
         self
     }
 
     pub(super) fn symlink(&mut self, node: u64, target: &[u8]) -> &mut Self {
-        write_symlink(&mut self.items, node, 1, target);
+        write_symlink(&mut self.items, node, &Attributes::made(1), target);
         self.nodes += 1;
         self
     }

@@ -99,7 +99,7 @@ pub(super) fn agree(state: &super::super::State, image: &Image) {
     assert_eq!((state.last_node, state.records), (image.last_node, image.records));
     for (id, node) in &state.nodes {
         let other = &image.nodes[id];
-        assert_eq!(node.modified, other.modified, "node {id}");
+        assert_eq!(node.attributes, other.attributes, "node {id}");
         match (&node.body, &other.kind) {
             (Body::File(file), KindImage::File(other)) => {
                 assert_eq!(file.len, other.len, "node {id}");
@@ -110,6 +110,7 @@ pub(super) fn agree(state: &super::super::State, image: &Image) {
                 assert!(names.eq(others.iter().map(|(name, node)| (&name[..], node))), "node {id}");
             }
             (Body::Symlink(target), KindImage::Symlink(other)) => assert_eq!(target, other, "node {id}"),
+            (Body::Special(special), KindImage::Special(other)) => assert_eq!(special, other, "node {id}"),
             _ => panic!("node {id} is of two kinds"),
         }
     }

@@ -69,7 +69,7 @@ struct Viewed {
 
 impl Viewed {
     fn new(len: usize) -> Result<Self, Skipped> {
-        let len = len as u64;
+        let len = len.next_multiple_of(PAGE) as u64;
         let pool = Pool::new(Region::memfd(len + 4 * MIB as u64)?)?;
         let file = pool.create("/file")?;
         for at in (0..len).step_by(MIB) {

@@ -232,16 +232,17 @@ impl Node {
     /// What it has beside its bytes.
     pub(crate) fn attributes(&self) -> Attributes {
         let more = lock(&self.more);
-        Attributes {
-            modified: self.modified_nanos(),
-            changed: self.changed.load(Ordering::Relaxed),
-            more: more.clone(),
-        }
+        Attributes { modified: self.modified_nanos(), changed: self.changed_nanos(), more: more.clone() }
     }
 
     /// When it was changed last, in nanoseconds since 1970.
     pub(crate) fn modified_nanos(&self) -> u64 {
         self.modified.load(Ordering::Relaxed)
+    }
+
+    /// When anything of it was changed last, likewise.
+    pub(crate) fn changed_nanos(&self) -> u64 {
+        self.changed.load(Ordering::Relaxed)
     }
 
     /// Whether it was touched since this was last asked.
@@ -333,7 +334,9 @@ impl Node {
             Kind::Special(_) => (0, 0, names),
         };
         let allocated = block.offset(blocks);
-        self.attributes().known(Metadata { len, allocated, links, ..Metadata::of(self.id, self.kind.as_known()) })
+        let known = Metadata { len, allocated, links, ..Metadata::of(self.id, self.kind.as_known()) };
+        let more = lock(&self.more);
+        known.with(self.modified_nanos(), self.changed_nanos(), more.as_deref())
     }
 
     /// The path under which it was last linked, from the root. `None` if that is gone.
@@ -359,21 +362,19 @@ impl Metadata {
         };
         Self { id, kind, len: 0, allocated: 0, links: 0, modified, changed, accessed, mode, uid: None, gid: None }
     }
-}
 
-impl Attributes {
-    /// Metadata with these.
-    pub(crate) fn known(&self, of: Metadata) -> Metadata {
+    /// The same with these attributes; times in nanoseconds since 1970.
+    pub(crate) fn with(self, modified: u64, changed: u64, more: Option<&More>) -> Self {
         let time = |nanos| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-        let more = self.more.as_ref().map(|more| more.settings()).unwrap_or_default();
-        Metadata {
-            modified: time(self.modified),
-            changed: time(self.changed),
-            accessed: time(more.accessed.unwrap_or(self.modified)),
-            mode: more.mode.unwrap_or(of.mode),
+        let more = more.map(More::settings).unwrap_or_default();
+        Self {
+            modified: time(modified),
+            changed: time(changed),
+            accessed: time(more.accessed.unwrap_or(modified)),
+            mode: more.mode.unwrap_or(self.mode),
             uid: more.uid,
             gid: more.gid,
-            ..of
+            ..self
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{NameError, PoolError};
 use crate::file::FileExtent;
-use crate::medium::attributes::More;
+use crate::medium::attributes::{Attributes, More};
 use crate::medium::image::{FileImage, Image, KindImage, NoImage, NodeImage, ROOT};
 use crate::medium::log::replay;
 use crate::medium::record::Record;
@@ -298,7 +298,9 @@ impl Snapshot {
             KindImage::Special(_) => (0, 0, names),
         };
         let allocated = self.superblock.block.offset(blocks);
-        Ok(node.attributes.known(Metadata { len, allocated, links, ..Metadata::of(FileId(id), kind_of(node)) }))
+        let Attributes { modified, changed, more } = &node.attributes;
+        let known = Metadata { len, allocated, links, ..Metadata::of(FileId(id), kind_of(node)) };
+        Ok(known.with(*modified, *changed, more.as_deref()))
     }
 
     /// What a path leads to.

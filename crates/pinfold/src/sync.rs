@@ -20,7 +20,7 @@ use crate::extents::{Piece, State};
 use crate::file::File;
 use crate::journal::Prepared;
 use crate::lock::{lock, read, write};
-use crate::medium::attributes::{Attributes, Settings};
+use crate::medium::attributes::Settings;
 use crate::medium::record::{Draft, Entry};
 use crate::node::{FileBody, Node};
 use crate::pool::Pool;
@@ -116,7 +116,7 @@ impl Core {
     /// Says when a file was changed last. False if there was no room in the log.
     fn note_touched(&self, node: &Node, body: &FileBody, room: Room) -> Result<bool, JournalError> {
         let record = self.prepare(room, |draft| {
-            let (node, Attributes { modified, changed, .. }) = (node.id.0, node.attributes());
+            let (node, modified, changed) = (node.id.0, node.modified_nanos(), node.changed_nanos());
             // Records that came meanwhile say when it was changed, and not when it was modified.
             draft.time = changed;
             draft.add(match modified == changed {

@@ -117,9 +117,7 @@ impl Attributes {
         More::set(&mut attributes.more, &fields.settings()?);
         for _ in 0..count {
             let (name, value) = (from.text()?, from.text()?);
-            if !is_extended_name(name) || value.len() > EXTENDED_BYTES_MAX {
-                return Err(Garbled("an extended attribute that cannot be one"));
-            }
+            check_extended(name, Some(value))?;
             More::set_extended(&mut attributes.more, name, Some(value));
         }
         Ok(attributes)
@@ -134,6 +132,14 @@ pub(crate) const EXTENDED_BYTES_MAX: usize = 65536;
 /// Whether an extended attribute can be called so.
 pub(crate) fn is_extended_name(name: &[u8]) -> bool {
     (1..=EXTENDED_NAME_MAX).contains(&name.len()) && !name.contains(&0)
+}
+
+/// Whether what a medium says can be an extended attribute.
+pub(crate) fn check_extended(name: &[u8], value: Option<&[u8]>) -> Decoded<()> {
+    match is_extended_name(name) && value.is_none_or(|value| value.len() <= EXTENDED_BYTES_MAX) {
+        true => Ok(()),
+        false => Err(Garbled("an extended attribute that cannot be one")),
+    }
 }
 
 impl More {

@@ -14,7 +14,7 @@
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::attributes::{EXTENDED_BYTES_MAX, Settings, is_extended_name};
+use super::attributes::{Settings, check_extended};
 use super::codec::{Decoded, Garbled, Reader, Writer};
 use crate::node::Special;
 
@@ -203,9 +203,7 @@ impl<'a> Entry<'a> {
             EXTEND | UNEXTEND => {
                 let (node, name) = (next()?, from.text()?);
                 let value = if tag == EXTEND { Some(from.text()?) } else { None };
-                if !is_extended_name(name) || value.is_some_and(|value| value.len() > EXTENDED_BYTES_MAX) {
-                    return Err(Garbled("an extended attribute that cannot be one"));
-                }
+                check_extended(name, value)?;
                 Self::Extend { node, name, value }
             }
             _ => return Err(Garbled("an entry of an unknown kind")),

@@ -241,12 +241,7 @@ impl Store for Plain {
         let range = offset..offset + from.len() as u64;
         map.lengthen(range.end);
         map.fill(&self.memory, range.clone())?;
-        let mut rest = from;
-        for place in map.places(range) {
-            let (now, later) = rest.split_at((place.end - place.start) as usize);
-            self.memory.bytes.write(place.start, now)?;
-            rest = later;
-        }
+        self.memory.bytes.write_all(map.places(range), from)?;
         Ok(from.len())
     }
 

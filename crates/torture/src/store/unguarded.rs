@@ -59,6 +59,17 @@ impl Unguarded {
         self.file.read_at(place, to).map(drop).map_err(|error| Refused::Other(error.to_string()))
     }
 
+    /// Writes into places, one after the other: as many bytes as they have together.
+    pub(crate) fn write_all(&self, places: impl IntoIterator<Item = Range<u64>>, from: &[u8]) -> Result<(), Refused> {
+        let mut rest = from;
+        for place in places {
+            let (now, later) = rest.split_at((place.end - place.start) as usize);
+            self.write(place.start, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
     pub(crate) fn write(&self, place: u64, from: &[u8]) -> Result<(), Refused> {
         self.file.write_at(place, from).map_err(|error| Refused::Other(error.to_string()))
     }

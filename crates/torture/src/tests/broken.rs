@@ -162,12 +162,7 @@ impl Store for Broken {
             places_in(seen.entry(file.file.id()).or_insert_with(|| file.file.extents()), &range)
         });
         let Some(places) = places.flatten() else { return self.inner.write_at(file, offset, from) };
-        let mut rest = from;
-        for place in places {
-            let (now, later) = rest.split_at((place.end - place.start) as usize);
-            self.unguarded.write(place.start, now)?;
-            rest = later;
-        }
+        self.unguarded.write_all(places, from)?;
         Ok(from.len())
     }
 

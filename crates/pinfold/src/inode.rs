@@ -5,15 +5,19 @@
 //!                 order, and a checkpoint has what the log before it says.
 //! Lock order  a node's attributes; the log's end. Nothing else is locked with them.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::Pool;
 use crate::error::AttributeError;
+use crate::file::File;
 use crate::lock::lock;
 use crate::medium::attributes::{EXTENDED_BYTES_MAX, Extended, MODE_BITS, More, Settings, is_extended_name};
 use crate::medium::record::Entry;
-use crate::node::{FileId, Metadata, Node};
+use crate::node::{FileId, Kind, Metadata, Node};
 use crate::pool::Shared;
 
 /// Any node of a pool. It says nothing of how long the node lives: what it is asked of a file that has gone is answered as it was.
@@ -67,6 +71,27 @@ pub enum Extend {
 impl Inode {
     pub(crate) fn of(pool: &Arc<Shared>, node: Arc<Node>) -> Self {
         Self { pool: Arc::clone(pool), node }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Shared> {
+        &self.pool
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Opens it, whatever its name. `None` if it is no file, or has gone.
+    pub fn open(&self) -> Option<File> {
+        File::open(&self.pool, &self.node)
+    }
+
+    /// Where it leads, as it was written. `None` if it is no symbolic link.
+    pub fn read_link(&self) -> Option<PathBuf> {
+        match &self.node.kind {
+            Kind::Symlink(target) => Some(PathBuf::from(OsString::from_vec(target.to_vec()))),
+            Kind::File(_) | Kind::Directory(_) | Kind::Special(_) => None,
+        }
     }
 
     /// Which one it is.
@@ -159,7 +184,7 @@ impl Inode {
 }
 
 impl SetAttributes {
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let Self { mode, uid, gid, accessed, modified } = *self;
         Settings { modified: modified.map(nanos), accessed: accessed.map(nanos), mode, uid, gid }
     }

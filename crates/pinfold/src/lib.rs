@@ -101,7 +101,7 @@ pub use lasting::live_dir_of;
 pub use long_term::{LongTermPinned, LongTermPinning};
 pub use medium::source::Source;
 pub use medium::superblock::{FORMAT_VERSION, POOL_BYTES_MAX, POOL_BYTES_MIN};
-pub use names::{DirEntry, Publish, Rename};
+pub use names::{DirEntry, Held, Listed, Publish, Rename};
 pub use node::{FileId, FileKind, Metadata, Special};
 pub use pinfold_layout::{
     Access, AreaOptions, Label, LongTerm, OperatorDecision, PinInfo, Policy, Quiescent, Recall, Recalled, ReleaseError,

@@ -65,6 +65,9 @@ pub enum NameError {
     /// A directory has one name.
     #[error("{}: is a directory, and cannot have a second name", .0.display())]
     LinkToDirectory(PathBuf),
+    /// The two directories, or the directory and what is to get a name there, belong to different pools.
+    #[error("{}: belongs to another pool", .0.display())]
+    OtherPool(PathBuf),
     /// A directory cannot move into itself, nor be removed by the name `.`.
     #[error("{}: {why}", path.display())]
     Refused {
@@ -101,6 +104,7 @@ impl NameError {
             Self::Fixed(_) => Errno::BUSY,
             Self::LinkToDirectory(_) => Errno::PERM,
             Self::Special(_) => Errno::NXIO,
+            Self::OtherPool(_) => Errno::XDEV,
             Self::Publish { source, .. } => return source.errno(),
             Self::Journal(error) => return error.errno(),
         };

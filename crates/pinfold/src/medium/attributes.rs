@@ -47,6 +47,13 @@ pub(crate) struct Settings {
     pub(crate) gid: Option<u32>,
 }
 
+impl Settings {
+    /// Whether it sets anything.
+    pub(crate) fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 const MODIFIED: u64 = 1;
 const ACCESSED: u64 = 2;
 const MODE: u64 = 4;

@@ -6,13 +6,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Publish;
+use super::directory::{Dir, Locked};
+use super::path::Last;
 use super::walk::{PathEnd, Walk};
 use crate::error::NameError;
 use crate::file::{File, evict};
+use crate::lock::lock;
+use crate::medium::attributes::{More, Settings};
 use crate::medium::record::{Entry, Made};
 use crate::moments::{Moment, pass};
 use crate::node::{FileBody, Kind, Node};
 use crate::pool::Shared;
+
+/// What the log has to be told of a node that gets its first name.
+#[derive(Clone, Copy)]
+pub(super) struct New<'n> {
+    made: Made<'n>,
+    settings: &'n Settings,
+}
 
 impl Shared {
     /// Gives an open file without a name one, atomically. What it replaces goes as by an unlink; a symbolic link at
@@ -24,19 +35,24 @@ impl Shared {
     }
 
     /// A new file. It is open before it is seen, so that it cannot end under its caller's hands.
-    pub(super) fn create_at(self: &Arc<Self>, end: &PathEnd<'_>) -> Result<File, NameError> {
+    pub(super) fn create_at(self: &Arc<Self>, end: &PathEnd<'_>, settings: &Settings) -> Result<File, NameError> {
         if end.slash && end.name().is_some() {
             return Err(end.error(NameError::IsDirectory));
         }
         let node = self.new_node(Kind::File(FileBody::default()));
         let file = File::open_unnamed(self, &node);
         node.add_first_link();
-        self.give_name(end, &node, Some(Made::File), Publish::New)?;
+        self.give_name(end, &node, Some(New { made: Made::File, settings }), Publish::New)?;
         Ok(file)
     }
 
     /// A new node that is no file.
-    pub(super) fn add_new(self: &Arc<Self>, end: &PathEnd<'_>, kind: Kind) -> Result<(), NameError> {
+    pub(super) fn add_new(
+        self: &Arc<Self>,
+        end: &PathEnd<'_>,
+        kind: Kind,
+        settings: &Settings,
+    ) -> Result<Arc<Node>, NameError> {
         let node = self.new_node(kind);
         node.add_first_link();
         let made = match &node.kind {
@@ -45,19 +61,75 @@ impl Shared {
             Kind::Symlink(target) => Made::Symlink(target),
             Kind::Special(special) => Made::Special(*special),
         };
-        self.give_name(end, &node, Some(made), Publish::New)
+        self.give_name(end, &node, Some(New { made, settings }), Publish::New)?;
+        Ok(node)
     }
 
-    /// Gives a node, whose link is counted already, its name; takes the count back if it gets none (N3). `made` says what
+    /// One more name for a node that is no directory. `None` if its life is over.
+    pub(super) fn link_at(self: &Arc<Self>, end: &PathEnd<'_>, node: &Arc<Node>) -> Option<Result<(), NameError>> {
+        node.add_link().then(|| self.give_name(end, node, None, Publish::New))
+    }
+
+    /// Removes the name of what is no directory.
+    pub(super) fn unlink_at(self: &Arc<Self>, end: &PathEnd<'_>) -> Result<(), NameError> {
+        let name = end.name().ok_or_else(|| end.error(NameError::IsDirectory))?;
+        let record = self.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
+        pass(Moment::Found);
+        let unlinked = {
+            let mut entries = end.dir.lock();
+            match entries.get(name) {
+                Some(node) if node.directory().is_some() => return Err(end.error(NameError::IsDirectory)),
+                Some(_) if end.slash => return Err(end.error(NameError::NotDirectory)),
+                _ => {}
+            }
+            let unlinked =
+                end.dir.take_out(&mut entries, name, record.time()).ok_or_else(|| end.error(NameError::NotFound))?;
+            record.append(&self.region);
+            unlinked
+        };
+        settle(self, &unlinked);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub(super) fn remove_dir_at(self: &Arc<Self>, end: &PathEnd<'_>) -> Result<(), NameError> {
+        let name = match end.last {
+            Last::Name(name) => name,
+            Last::Here => return Err(end.refused("a directory is not removed by the name `.`")),
+            Last::Parent => return Err(end.error(NameError::NotEmpty)),
+            Last::Root => return Err(end.error(NameError::Fixed)),
+        };
+        loop {
+            let node = end.node(self)?;
+            let removed = Dir::of(Arc::clone(&node)).ok_or_else(|| end.error(NameError::NotDirectory))?;
+            let record = self.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
+            pass(Moment::Found);
+            let mut locked = Locked::new([&end.dir, &removed]);
+            if !locked.of(&end.dir).get(name).is_some_and(|now| Arc::ptr_eq(now, &node)) {
+                continue;
+            }
+            if !locked.of(&removed).is_empty() {
+                return Err(end.error(NameError::NotEmpty));
+            }
+            locked.of(&removed).end_directory();
+            end.dir.take_out(locked.of(&end.dir), name, record.time());
+            record.append(&self.region);
+            drop(locked);
+            settle(self, &node);
+            return Ok(());
+        }
+    }
+
+    /// Gives a node, whose link is counted already, its name; takes the count back if it gets none (N3). `new` says what
     /// the node is, if the log does not know it yet.
     pub(super) fn give_name(
         self: &Arc<Self>,
         end: &PathEnd<'_>,
         node: &Arc<Node>,
-        made: Option<Made<'_>>,
+        new: Option<New<'_>>,
         how: Publish,
     ) -> Result<(), NameError> {
-        match end.add(self, node, made, how) {
+        match end.add(self, node, new, how) {
             Ok(None) => Ok(()),
             Ok(Some(replaced)) => {
                 settle(self, &replaced);
@@ -86,13 +158,16 @@ impl PathEnd<'_> {
         &self,
         pool: &Shared,
         node: &Arc<Node>,
-        made: Option<Made<'_>>,
+        new: Option<New<'_>>,
         how: Publish,
     ) -> Result<Option<Arc<Node>>, NameError> {
         let name = self.name().ok_or_else(|| self.error(NameError::Exists))?;
         let record = pool.journal.prepare(|draft| {
             let (dir, node) = (self.dir.id().0, node.id.0);
-            made.into_iter().for_each(|made| draft.add(Entry::Make { node, made }));
+            if let Some(New { made, settings }) = new {
+                draft.add(Entry::Make { node, made });
+                settings.is_any().then(|| draft.add(Entry::Set { node, settings: *settings }));
+            }
             draft.add(Entry::Name { dir, name, node });
         })?;
         pass(Moment::Found);
@@ -105,8 +180,10 @@ impl PathEnd<'_> {
             None if entries.removed() => return Err(self.error(NameError::NotFound)),
             _ => (),
         }
-        if made.is_some() {
+        if let Some(New { settings, .. }) = new {
             node.modified_at(record.time());
+            node.set_times(settings.modified, record.time());
+            More::set(&mut lock(&node.more), settings);
         }
         let replaced = self.dir.put(&mut entries, name, node, record.time());
         record.append(&pool.region);

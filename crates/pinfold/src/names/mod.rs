@@ -15,6 +15,7 @@
 //! A crash     leaves the names that the log has: what changes names appends its record with the directories still locked.
 
 mod directory;
+mod held;
 mod link;
 mod path;
 mod rename;
@@ -23,21 +24,22 @@ mod tests;
 mod walk;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Pool;
 use crate::error::NameError;
 use crate::file::File;
+use crate::inode::Inode;
 use crate::lock::read;
-use crate::medium::record::Entry;
+use crate::medium::attributes::Settings;
 use crate::moments::{Moment, pass};
 use crate::node::{FileId, FileKind, Kind, Metadata, Node, Special};
 
-use directory::{Dir, Locked};
+use directory::Dir;
 pub(crate) use directory::{Directory, warm};
-use link::settle;
+pub use held::{Held, Listed};
 use path::Asked;
 pub(crate) use path::{Last, Split, is_name, is_target};
 pub use rename::Rename;
@@ -75,7 +77,7 @@ impl Pool {
     /// [`NameError`]: `EEXIST` if there is anything of that name, a symbolic link included.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<File, NameError> {
         let end = self.end(path.as_ref())?;
-        self.shared.create_at(&end)
+        self.shared.create_at(&end, &Settings::default())
     }
 
     /// Opens a file.
@@ -120,24 +122,7 @@ impl Pool {
     /// # Errors
     /// [`NameError`]: `ENOENT`, or `EISDIR` for a directory.
     pub fn unlink(&self, path: impl AsRef<Path>) -> Result<(), NameError> {
-        let end = self.end(path.as_ref())?;
-        let name = end.name().ok_or_else(|| end.error(NameError::IsDirectory))?;
-        let record = self.shared.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
-        pass(Moment::Found);
-        let unlinked = {
-            let mut entries = end.dir.lock();
-            match entries.get(name) {
-                Some(node) if node.directory().is_some() => return Err(end.error(NameError::IsDirectory)),
-                Some(_) if end.slash => return Err(end.error(NameError::NotDirectory)),
-                _ => {}
-            }
-            let unlinked =
-                end.dir.take_out(&mut entries, name, record.time()).ok_or_else(|| end.error(NameError::NotFound))?;
-            record.append(&self.shared.region);
-            unlinked
-        };
-        settle(&self.shared, &unlinked);
-        Ok(())
+        self.shared.unlink_at(&self.end(path.as_ref())?)
     }
 
     /// A new, empty directory.
@@ -146,7 +131,7 @@ impl Pool {
     /// [`NameError`]: `EEXIST` if there is anything of that name.
     pub fn create_dir(&self, path: impl AsRef<Path>) -> Result<(), NameError> {
         let end = self.end(path.as_ref())?;
-        self.shared.add_new(&end, Kind::Directory(Directory::default()))
+        self.shared.add_new(&end, Kind::Directory(Directory::default()), &Settings::default()).map(drop)
     }
 
     /// Removes a directory, which has to be empty.
@@ -154,32 +139,7 @@ impl Pool {
     /// # Errors
     /// [`NameError`]: `ENOENT`, `ENOTDIR` for anything else, `ENOTEMPTY`; `EBUSY` for the root, `EINVAL` for `.`.
     pub fn remove_dir(&self, path: impl AsRef<Path>) -> Result<(), NameError> {
-        let end = self.end(path.as_ref())?;
-        let name = match end.last {
-            Last::Name(name) => name,
-            Last::Here => return Err(end.refused("a directory is not removed by the name `.`")),
-            Last::Parent => return Err(end.error(NameError::NotEmpty)),
-            Last::Root => return Err(end.error(NameError::Fixed)),
-        };
-        loop {
-            let node = end.node(&self.shared)?;
-            let removed = Dir::of(Arc::clone(&node)).ok_or_else(|| end.error(NameError::NotDirectory))?;
-            let record = self.shared.journal.prepare_one(Entry::Unname { dir: end.dir.id().0, name })?;
-            pass(Moment::Found);
-            let mut locked = Locked::new([&end.dir, &removed]);
-            if !locked.of(&end.dir).get(name).is_some_and(|now| Arc::ptr_eq(now, &node)) {
-                continue;
-            }
-            if !locked.of(&removed).is_empty() {
-                return Err(end.error(NameError::NotEmpty));
-            }
-            locked.of(&removed).end_directory();
-            end.dir.take_out(locked.of(&end.dir), name, record.time());
-            record.append(&self.shared.region);
-            drop(locked);
-            settle(&self.shared, &node);
-            return Ok(());
-        }
+        self.shared.remove_dir_at(&self.end(path.as_ref())?)
     }
 
     /// One more name for a file or symbolic link, which is not followed.
@@ -198,8 +158,8 @@ impl Pool {
             }
             pass(Moment::Found);
             // Or else its last name went after it was found.
-            if node.add_link() {
-                return self.shared.give_name(&end, &node, None, Publish::New);
+            if let Some(linked) = self.shared.link_at(&end, &node) {
+                return linked;
             }
         }
     }
@@ -212,7 +172,7 @@ impl Pool {
     pub fn symlink(&self, target: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<(), NameError> {
         let target = Asked::new(target.as_ref())?.bytes().into();
         let end = self.end(new.as_ref())?;
-        self.shared.add_new(&end, Kind::Symlink(target))
+        self.shared.add_new(&end, Kind::Symlink(target), &Settings::default()).map(drop)
     }
 
     /// A new special file. It opens through a mount alone.
@@ -221,7 +181,7 @@ impl Pool {
     /// [`NameError`]: `EEXIST` if there is anything of that name.
     pub fn create_special(&self, path: impl AsRef<Path>, special: Special) -> Result<(), NameError> {
         let end = self.end(path.as_ref())?;
-        self.shared.add_new(&end, Kind::Special(special))
+        self.shared.add_new(&end, Kind::Special(special), &Settings::default()).map(drop)
     }
 
     /// Where a symbolic link leads, as it was written.
@@ -230,10 +190,8 @@ impl Pool {
     /// [`NameError`]: `ENOENT`, or `EINVAL` for anything else.
     pub fn read_link(&self, path: impl AsRef<Path>) -> Result<PathBuf, NameError> {
         let path = path.as_ref();
-        match &self.node(path, Follow::No)?.kind {
-            Kind::Symlink(target) => Ok(PathBuf::from(OsString::from_vec(target.to_vec()))),
-            Kind::File(_) | Kind::Directory(_) | Kind::Special(_) => Err(NameError::NotLink(path.to_path_buf())),
-        }
+        let inode = Inode::of(&self.shared, self.node(path, Follow::No)?);
+        inode.read_link().ok_or_else(|| NameError::NotLink(path.to_path_buf()))
     }
 
     /// What is known of what a path leads to.
@@ -287,7 +245,7 @@ impl Pool {
             return Err(end.error(NameError::IsDirectory));
         }
         let Ok(node) = end.node(&self.shared) else {
-            return match self.shared.create_at(end) {
+            return match self.shared.create_at(end, &Settings::default()) {
                 Err(NameError::Exists(_)) => Ok(None),
                 created => created.map(Some),
             };

@@ -56,13 +56,24 @@ impl Pool {
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, how: Rename) -> Result<(), NameError> {
         let from = Walk::new(&self.shared, from.as_ref())?.end()?;
         let to = Walk::new(&self.shared, to.as_ref())?.end()?;
+        self.shared.rename_at(from, to, how)
+    }
+}
+
+impl Shared {
+    pub(super) fn rename_at(
+        self: &Arc<Self>,
+        from: PathEnd<'_>,
+        to: PathEnd<'_>,
+        how: Rename,
+    ) -> Result<(), NameError> {
         let from_name = from.name().ok_or_else(|| from.error(NameError::Fixed))?;
         let to_name = to.name().ok_or_else(|| match how {
             Rename::NoReplace => to.error(NameError::Exists),
             Rename::Replace | Rename::Exchange => to.error(NameError::Fixed),
         })?;
         let change = Move { from, from_name, to, to_name, how };
-        while !change.attempt(&self.shared)? {}
+        while !change.attempt(self)? {}
         Ok(())
     }
 }

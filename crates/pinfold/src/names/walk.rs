@@ -3,6 +3,8 @@
 //! Takes the lock of each directory on its way, one after the other, never two. What it found may have changed when it
 //! returns: who changes names looks again, with the directory locked.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,6 +114,17 @@ impl<'p> Walk<'p> {
 }
 
 impl<'p> PathEnd<'p> {
+    /// A name in a directory that the caller has.
+    pub(super) fn in_dir(dir: &Dir, name: &'p OsStr) -> Result<Self, NameError> {
+        let asked = Asked::new(Path::new(name))?;
+        let last = Last::of(name.as_bytes());
+        if !matches!(last, Last::Name(_)) || name.as_bytes().contains(&b'/') {
+            return Err(asked.refused("it has to be one name, without a slash, and neither `.` nor `..`"));
+        }
+        asked.check_name(last)?;
+        Ok(Self { dir: dir.clone(), last, slash: false, asked })
+    }
+
     /// What is there now.
     pub(super) fn node(&self, pool: &Shared) -> Result<Arc<Node>, NameError> {
         look_up(pool, &self.dir, self.last).ok_or_else(|| self.error(NameError::NotFound))

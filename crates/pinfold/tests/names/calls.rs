@@ -106,6 +106,6 @@ fn done((): ()) -> Answer {
     Answer::Done
 }
 
-fn known(metadata: &Metadata) -> Answer {
+pub(crate) fn known(metadata: &Metadata) -> Answer {
     Answer::Known(Known { id: metadata.id.number(), kind: metadata.kind, links: metadata.links })
 }

@@ -1,6 +1,7 @@
 //! Names: each rule by itself, random calls in step with a dull model and with Linux, and many threads at once.
 
 mod calls;
+mod held;
 mod in_step;
 mod linux;
 mod model;

@@ -9,6 +9,7 @@ use crate::dump::Dump;
 use crate::fsck::Fsck;
 use crate::look::{Cat, Df, Info, Ls, Map, Quarantine, Stat, Tree, Who};
 use crate::make::Mkfs;
+use crate::mount::Mount;
 use crate::shell::{Completions, Man};
 use crate::{size, status};
 
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Quarantine(Quarantine),
     Put(Put),
     Get(Get),
+    Mount(Mount),
     /// Brings a real file in by DMA, and truncates, punches, unlinks and kills while transfers are in flight.
     Demo(Demo),
     /// Devices against every operation that frees or moves blocks, for a while: nothing may be found.

@@ -10,11 +10,13 @@ mod dump;
 mod fsck;
 mod look;
 mod make;
+mod mount;
 mod names;
 mod out;
 mod pool;
 mod screen;
 mod shell;
+mod signals;
 mod size;
 mod status;
 mod table;
@@ -85,6 +87,7 @@ fn carry_out(command: Command) -> Result<Status, CannotRun> {
         Command::Quarantine(asked) => look::quarantine(&asked),
         Command::Put(asked) => copy::put(&asked),
         Command::Get(asked) => copy::get(&asked),
+        Command::Mount(asked) => mount::mount(&asked),
         Command::Demo(asked) => demo::demo(&asked),
         Command::Torture(asked) => torture::torture(&asked),
         Command::Bench(asked) => bench::bench(&asked),

@@ -25,8 +25,8 @@ use crate::attributes::{Owner, attributes, kind, special, time};
 use crate::handles::{Dirs, Files, Handles, OpenDir};
 use crate::references::References;
 
-/// Bytes of an extended attribute, or of a list of their names, that the kernel takes.
-const XATTR_MAX: usize = 64 << 10;
+/// Bytes of a name.
+const NAME_MAX: usize = 255;
 
 /// A pool, as the kernel sees it.
 pub(crate) struct Mounted {
@@ -104,8 +104,13 @@ impl Mounted {
         self.known(inode)
     }
 
+    /// Answers with what was entered.
+    fn entered(&self, reply: ReplyEntry, entered: Answer<FileAttr>) {
+        answer!(reply, entered, |attr| reply.entry(&self.believed, &attr, Generation(0)));
+    }
+
     fn lookup(&self, parent: INodeNo, name: &OsStr) -> Answer<FileAttr> {
-        if name.len() > 255 {
+        if name.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG.into());
         }
         let inode = self.dir(parent)?.get(name).ok_or(Errno::ENOENT)?;
@@ -267,10 +272,10 @@ fn check_extended_name(name: &OsStr) -> Answer<()> {
     }
 }
 
-/// A value of which the kernel wants the length, or all of it in a buffer of `size` bytes.
+/// A value of which the kernel wants the length, or all of it in a buffer of `size` bytes. A pool has none longer than the kernel takes.
 fn give(reply: ReplyXattr, value: &[u8], size: u32) {
     match size {
-        0 => reply.size(value.len().min(XATTR_MAX) as u32),
+        0 => reply.size(value.len() as u32),
         size if value.len() > size as usize => reply.error(Errno::ERANGE),
         _ => reply.data(value),
     }
@@ -291,7 +296,7 @@ impl Filesystem for Mounted {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.lookup(parent, name), |attr| reply.entry(&self.believed, &attr, Generation(0)));
+        self.entered(reply, self.lookup(parent, name));
     }
 
     fn forget(&self, _: &Request, number: INodeNo, times: u64) {
@@ -341,12 +346,12 @@ impl Filesystem for Mounted {
         reply: ReplyEntry,
     ) {
         let made = self.make(request, parent, name, mode, umask, device);
-        answer!(reply, made, |attr| reply.entry(&self.believed, &attr, Generation(0)));
+        self.entered(reply, made);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let made = self.make(request, parent, name, mode | libc::S_IFDIR, umask, 0);
-        answer!(reply, made, |attr| reply.entry(&self.believed, &attr, Generation(0)));
+        self.entered(reply, made);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -362,7 +367,7 @@ impl Filesystem for Mounted {
             let made = self.made_by(request, &dir, 0o777, 0);
             Ok(self.enter(&dir.symlink(target, name, &made)?))
         });
-        answer!(reply, made, |attr| reply.entry(&self.believed, &attr, Generation(0)));
+        self.entered(reply, made);
     }
 
     fn rename(
@@ -383,7 +388,7 @@ impl Filesystem for Mounted {
             self.dir(parent)?.link(&inode, name)?;
             Ok(self.enter(&inode))
         });
-        answer!(reply, linked, |attr| reply.entry(&self.believed, &attr, Generation(0)));
+        self.entered(reply, linked);
     }
 
     fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -506,7 +511,16 @@ impl Filesystem for Mounted {
         let (total, free) = (blocks(stats.total), blocks(stats.free + stats.not_durable));
         // As many nodes as there may be ids; each takes memory alone.
         let nodes = u64::from(u32::MAX);
-        reply.statfs(total, free, free, nodes, nodes.saturating_sub(stats.nodes), block as u32, 255, block as u32);
+        reply.statfs(
+            total,
+            free,
+            free,
+            nodes,
+            nodes.saturating_sub(stats.nodes),
+            block as u32,
+            NAME_MAX as u32,
+            block as u32,
+        );
     }
 
     fn setxattr(

@@ -1,17 +1,16 @@
 //! What programs have open through the mount: files, and directories with the names that a listing has begun to show.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pinfold::{File, Held, Listed};
 
-const SHARDS: u64 = 64;
+use crate::shards::Shards;
 
 /// Handles by the numbers that the kernel has for them.
 pub(crate) struct Handles<T> {
     last: AtomicU64,
-    shards: Vec<Mutex<HashMap<u64, T>>>,
+    open: Shards<T>,
 }
 
 /// A directory that is open. A listing shows the names of one moment: that at which it was read from its beginning.
@@ -25,28 +24,24 @@ pub(crate) type Dirs = Handles<Arc<OpenDir>>;
 
 impl<T: Clone> Handles<T> {
     pub(crate) fn new() -> Self {
-        Self { last: AtomicU64::new(0), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { last: AtomicU64::new(0), open: Shards::default() }
     }
 
     pub(crate) fn add(&self, open: T) -> u64 {
         // ORDER: relaxed; only that no number is given twice matters.
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        self.shard(number).insert(number, open);
+        self.open.of(number).insert(number, open);
         number
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<T> {
-        self.shard(number).get(&number).cloned()
+        self.open.of(number).get(&number).cloned()
     }
 
     /// Ends one. What it held goes with no lock held.
     pub(crate) fn end(&self, number: u64) {
-        let ended = self.shard(number).remove(&number);
+        let ended = self.open.of(number).remove(&number);
         drop(ended);
-    }
-
-    fn shard(&self, number: u64) -> MutexGuard<'_, HashMap<u64, T>> {
-        self.shards[(number % SHARDS) as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -21,6 +21,7 @@ mod attributes;
 mod filesystem;
 mod handles;
 mod references;
+mod shards;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,17 +4,13 @@
 //!                 of an inode whose last name went meanwhile is answered as the inode was.
 //!             R2: the root is always here: nobody looks it up.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use pinfold::Inode;
 
-/// In how many parts the table lies, each with a lock of its own.
-const SHARDS: u64 = 64;
+use crate::shards::Shards;
 
 pub(crate) struct References {
     root: Inode,
-    shards: Vec<Mutex<HashMap<u64, Known>>>,
+    known: Shards<Known>,
 }
 
 struct Known {
@@ -24,13 +20,13 @@ struct Known {
 
 impl References {
     pub(crate) fn new(root: Inode) -> Self {
-        Self { root, shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { root, known: Shards::default() }
     }
 
     /// The kernel is about to be told of an inode.
     pub(crate) fn add(&self, inode: &Inode) {
         let number = inode.id().number();
-        let mut shard = self.shard(number);
+        let mut shard = self.known.of(number);
         shard.entry(number).or_insert_with(|| Known { inode: inode.clone(), told: 0 }).told += 1;
     }
 
@@ -38,14 +34,14 @@ impl References {
     pub(crate) fn get(&self, number: u64) -> Option<Inode> {
         match number == self.root.id().number() {
             true => Some(self.root.clone()),
-            false => Some(self.shard(number).get(&number)?.inode.clone()),
+            false => Some(self.known.of(number).get(&number)?.inode.clone()),
         }
     }
 
     /// The kernel has forgotten an inode of which it was told `times` times.
     pub(crate) fn forget(&self, number: u64, times: u64) {
         let gone = {
-            let mut shard = self.shard(number);
+            let mut shard = self.known.of(number);
             match shard.get_mut(&number) {
                 Some(known) if known.told <= times => shard.remove(&number),
                 Some(known) => {
@@ -57,10 +53,6 @@ impl References {
         };
         // With no lock held: it may be the last that knows of it.
         drop(gone);
-    }
-
-    fn shard(&self, number: u64) -> MutexGuard<'_, HashMap<u64, Known>> {
-        self.shards[(number % SHARDS) as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,10 +31,6 @@ impl Drop for Mounted {
 
 /// `None`, and a line that says why, where nothing can be mounted.
 fn mounted(test: &str) -> Option<Mounted> {
-    mounted_with(test, &MountOptions::new())
-}
-
-fn mounted_with(test: &str, options: &MountOptions) -> Option<Mounted> {
     if !Path::new("/dev/fuse").exists() {
         // Past the harness, which keeps the output of a test that passes to itself.
         std::io::stderr().write_all(format!("\nskipped: {test}: no /dev/fuse\n").as_bytes()).unwrap();
@@ -42,7 +38,7 @@ fn mounted_with(test: &str, options: &MountOptions) -> Option<Mounted> {
     }
     let dir = tempfile::tempdir().unwrap();
     let pool = Pool::new(Region::memfd(64 << 20).unwrap()).unwrap();
-    match options.mount(&pool, dir.path()) {
+    match MountOptions::new().mount(&pool, dir.path()) {
         Ok(mount) => Some(Mounted { pool, mount: Some(mount), dir }),
         Err(error) => {
             let line = format!("\nskipped: {test}: nothing can be mounted here: {error}\n");
